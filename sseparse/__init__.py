@@ -1,0 +1,42 @@
+"""Streaming-protocol parsing: bytes in any pieces in, typed events out. It does no I/O."""
+
+from ._decode import Decoder, adecode, decode
+from ._encode import encode_comment, encode_event, encode_json_line
+from ._errors import (
+    EventTooLarge,
+    IncompleteStream,
+    InvalidJSON,
+    LocalProtocolError,
+    ProtocolError,
+    RemoteProtocolError,
+    UnexpectedResponse,
+)
+from ._events import Comment, ServerSentEvent, UnknownField
+from ._json_lines import JSONSeqDecoder, NDJSONDecoder
+from ._media_types import decoder_for
+from ._sse import SSEDecoder
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Comment",
+    "Decoder",
+    "EventTooLarge",
+    "IncompleteStream",
+    "InvalidJSON",
+    "JSONSeqDecoder",
+    "LocalProtocolError",
+    "NDJSONDecoder",
+    "ProtocolError",
+    "RemoteProtocolError",
+    "SSEDecoder",
+    "ServerSentEvent",
+    "UnexpectedResponse",
+    "UnknownField",
+    "adecode",
+    "decode",
+    "decoder_for",
+    "encode_comment",
+    "encode_event",
+    "encode_json_line",
+]

@@ -1,0 +1,228 @@
+"""The drivers: decode and adecode feed a decoder from any source of bytes.
+
+Neither closes its source, which stays the caller's. The iterator that they make to read it,
+such as that of `response.aiter_bytes()`, they do close.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterator
+from typing import Any, Generic, Protocol, TypeVar, overload
+
+from ._errors import LocalProtocolError, RemoteProtocolError
+from ._events import ServerSentEvent
+from ._sse import SSEDecoder
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+_CHUNK = 65536
+
+
+class Decoder(Protocol[T_co]):
+    """What every decoder is: bytes in any pieces go in, items come out, and there is an end."""
+
+    def feed(self, data: bytes | bytearray | memoryview, /) -> list[T_co]:
+        """Return the items that `data` completes, in order, or raise RemoteProtocolError."""
+        ...
+
+    def close(self) -> list[T_co]:
+        """Return the items that the end completes, or raise RemoteProtocolError."""
+        ...
+
+
+@overload
+def decode(source: Any) -> Generator[ServerSentEvent, None, None]: ...
+@overload
+def decode(source: Any, decoder: Decoder[T]) -> Generator[T, None, None]: ...
+
+
+def decode(source: Any, decoder: Decoder[Any] | None = None) -> Generator[Any, None, None]:
+    """Yield the items that `decoder` finds in `source`, as they arrive.
+
+    source: an iterable of bytes, or an object with a method `iter_bytes` (a response of httpx2
+        or httpx), `read1` or `read` (a binary file, a response of urllib); or bytes.
+    decoder: an SSEDecoder with its default options, if it is left out. Whether the stream was
+        cut inside of an event, its `incomplete` tells afterwards.
+
+    Raises what the decoder raises, once the items before the error are delivered, and what the
+    source raises; TypeError for an asynchronous source.
+    """
+    if decoder is None:
+        decoder = SSEDecoder()
+    chunks = _chunks(source)
+    try:
+        for chunk in chunks:
+            yield from decoder.feed(chunk)
+        yield from decoder.close()
+    except RemoteProtocolError as error:
+        events, error.events = error.events, []
+        yield from events
+        raise
+    finally:
+        if isinstance(chunks, Generator) and chunks is not source:
+            chunks.close()
+
+
+def _chunks(source: Any) -> Iterator[Any]:
+    if isinstance(source, bytes | bytearray | memoryview):
+        return iter((source,))
+    if hasattr(source, "iter_bytes"):
+        chunks: Iterator[Any] = source.iter_bytes()
+        return chunks
+    # read1 returns what is there; read waits until it has all that was asked for.
+    read = getattr(source, "read1", None) or getattr(source, "read", None)
+    if read is not None:
+        return iter(lambda: read(_CHUNK), b"")
+    try:
+        return iter(source)
+    except TypeError:
+        raise TypeError(
+            f"decode() takes an iterable of bytes, not {type(source).__name__}: "
+            "adecode() takes an asynchronous one"
+        ) from None
+
+
+@overload
+def adecode(source: Any) -> AsyncItems[ServerSentEvent]: ...
+@overload
+def adecode(source: Any, decoder: Decoder[T]) -> AsyncItems[T]: ...
+
+
+def adecode(source: Any, decoder: Decoder[Any] | None = None) -> AsyncItems[Any]:
+    """Iterate asynchronously over the items that `decoder` finds in `source`, as they arrive.
+
+    source: an asynchronous iterable of bytes, or an object with a method `aiter_bytes` (a
+        response of httpx2 or httpx), `iter_any` (the content of an aiohttp response; the
+        response will do), `receive` (an anyio stream), `receive_some` (a trio stream), `read1`
+        or `read` (an asyncio.StreamReader, an asynchronous file).
+    decoder, errors: as for `decode`; TypeError for a source that is not asynchronous.
+
+    To leave early, use `contextlib.aclosing`: it closes what was made to read the source.
+    """
+    return AsyncItems(source, SSEDecoder() if decoder is None else decoder)
+
+
+class AsyncItems(Generic[T]):
+    """The iterator that `adecode` returns. It starts no task and opens nothing of its own."""
+
+    def __init__(self, source: Any, decoder: Decoder[T]) -> None:
+        self._source = source
+        self._chunks = _async_chunks(source)
+        self._decoder = decoder
+        self._items: Iterator[T] = iter(())
+        self._error: BaseException | None = None
+        self._over = False
+
+    def __aiter__(self) -> AsyncItems[T]:
+        return self
+
+    async def __anext__(self) -> T:
+        while True:
+            for item in self._items:
+                return item
+            if self._error is not None:
+                error, self._error = self._error, None
+                await self.aclose()
+                raise error
+            if self._over:
+                raise StopAsyncIteration
+            try:
+                self._items = iter(await self._step())
+            except RemoteProtocolError as error:
+                events, error.events = error.events, []
+                self._items = iter(events)
+                self._error = error
+
+    async def _step(self) -> list[T]:
+        try:
+            chunk = await anext(self._chunks)
+        except StopAsyncIteration:
+            self._over = True
+            return self._decoder.close()
+        except BaseException as error:
+            if isinstance(self._chunks, AsyncGenerator):
+                # A generator is over after an exception, a cancellation too: the next step would
+                # take that for the end of the stream.
+                self._chunks = _Failed(error)
+            raise
+        return self._decoder.feed(chunk)
+
+    async def aclose(self) -> None:
+        """End the iteration, and close what was made to read the source, but not the source."""
+        self._over = True
+        if isinstance(self._chunks, AsyncGenerator) and self._chunks is not self._source:
+            await self._chunks.aclose()
+
+
+def _async_chunks(source: Any) -> AsyncIterator[Any]:
+    if hasattr(source, "aiter_bytes"):
+        chunks: AsyncIterator[Any] = source.aiter_bytes()
+        return chunks
+    # Before `read`, because the readers of aiohttp have that too, and its responses have one
+    # that returns the whole body.
+    content = source if hasattr(source, "iter_any") else getattr(source, "content", None)
+    if hasattr(content, "iter_any"):
+        chunks = content.iter_any()
+        return aiter(chunks)
+    # Before iteration, which is by line for readers and files, and fails on long lines.
+    for name, arguments in _READERS.items():
+        read = getattr(source, name, None)
+        if read is not None:
+            return _Reads(read, arguments)
+    try:
+        return aiter(source)
+    except TypeError:
+        raise TypeError(
+            f"adecode() takes an asynchronous iterable of bytes, not {type(source).__name__}: "
+            "decode() takes one that is not"
+        ) from None
+
+
+_READERS: dict[str, tuple[int, ...]] = {
+    "receive": (),
+    "receive_some": (),
+    "read1": (_CHUNK,),
+    "read": (_CHUNK,),
+}
+
+
+class _Reads:
+    """The chunks that an asynchronous method returns, up to an empty one or anyio's end."""
+
+    def __init__(self, read: Callable[..., Awaitable[Any]], arguments: tuple[int, ...]) -> None:
+        self._read = read
+        self._arguments = arguments
+
+    def __aiter__(self) -> _Reads:
+        return self
+
+    async def __anext__(self) -> Any:
+        chunk = self._read(*self._arguments)
+        if not isinstance(chunk, Awaitable):
+            raise TypeError("adecode() takes an asynchronous source: decode() takes this one")
+        try:
+            chunk = await chunk
+        except Exception as error:
+            # If it is anyio's, then anyio has been imported; this module does not import it.
+            anyio = sys.modules.get("anyio")
+            if anyio is not None and isinstance(error, anyio.EndOfStream):
+                raise StopAsyncIteration from None
+            raise
+        if len(chunk) == 0:
+            raise StopAsyncIteration
+        return chunk
+
+
+class _Failed:
+    """What is left of a generator that failed."""
+
+    def __init__(self, error: BaseException) -> None:
+        self._error = error
+
+    def __aiter__(self) -> _Failed:
+        return self
+
+    async def __anext__(self) -> Any:
+        raise LocalProtocolError(f"the source has failed before: {self._error!r}")

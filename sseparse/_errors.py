@@ -1,0 +1,123 @@
+"""The exception tree.
+
+ProtocolError
+├── LocalProtocolError        you did something the protocol does not allow
+└── RemoteProtocolError       the other side did
+    ├── EventTooLarge
+    ├── InvalidJSON
+    ├── IncompleteStream
+    └── UnexpectedResponse
+
+Everything worth knowing is an attribute; no message has to be parsed. `args` are the
+constructor's arguments, so that the exceptions survive pickling and copying.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+class ProtocolError(Exception):
+    """The base of every error that sseparse itself raises about a stream."""
+
+
+class LocalProtocolError(ProtocolError):
+    """This side used a decoder or a stream in a state that does not allow it."""
+
+
+class RemoteProtocolError(ProtocolError):
+    """The other side sent something that cannot be accepted.
+
+    `events` holds the items that were complete before the error in the same call of `feed` or
+    `close`, in order. The drivers (`decode`, `adecode`) deliver them before they raise, and
+    leave the list empty.
+    """
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*args)
+        self.events: list[Any] = []
+
+
+class EventTooLarge(RemoteProtocolError):
+    """An event, or a line, grew beyond the decoder's limit of `limit` bytes."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(limit)
+        self.limit = limit
+
+    def __str__(self) -> str:
+        return f"an event or line is larger than the limit of {self.limit} bytes"
+
+
+class InvalidJSON(RemoteProtocolError):
+    """A text that should have been JSON is not, or is not UTF-8.
+
+    `reason` says why. `line` is the start of the text, at most 256 bytes. `line_number` (from 1)
+    and `offset` (of the text's first byte in the stream, in bytes, from 0) say where it stood.
+    The line number is None where texts are no lines, and both are for the data of an event.
+    """
+
+    MAX_LINE = 256
+
+    def __init__(
+        self,
+        reason: str,
+        line: bytes,
+        line_number: int | None = None,
+        offset: int | None = None,
+    ) -> None:
+        line = line[: self.MAX_LINE]
+        super().__init__(reason, line, line_number, offset)
+        self.reason = reason
+        self.line = line
+        self.line_number = line_number
+        self.offset = offset
+
+    def __str__(self) -> str:
+        line_number = "" if self.line_number is None else f"line {self.line_number}, "
+        offset = "" if self.offset is None else f"offset {self.offset}: "
+        return f"{line_number}{offset}{self.reason}: {self.line!r}"
+
+
+class IncompleteStream(RemoteProtocolError):
+    """The stream ended, cleanly or not, before what it carried was finished.
+
+    `text` is the text that had arrived. Where the network failed, the failure is `__cause__`.
+    """
+
+    def __init__(self, text: str = "") -> None:
+        super().__init__(text)
+        self.text = text
+
+    def __str__(self) -> str:
+        return f"the stream ended before the reply was finished, {_characters(self.text)} in"
+
+
+class UnexpectedResponse(RemoteProtocolError):
+    """The server answered, but not with a stream that can be read.
+
+    `status` is the HTTP status, `headers` its header fields with lower-case names, `body` the
+    start of the body. The message shows the first words of the body: they say what is wrong.
+    """
+
+    SHOWN = 300
+
+    def __init__(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
+        super().__init__(status, headers, body)
+        self.status = status
+        self.headers = headers
+        self.body = body
+
+    def __str__(self) -> str:
+        content_type = self.headers.get("content-type", "no content type")
+        words = " ".join(self.body[: 4 * self.SHOWN].decode("utf-8", "replace").split())
+        if len(words) > self.SHOWN:
+            words = words[: self.SHOWN] + "…"
+        # The body comes from the network: nothing in it may steer a terminal.
+        shown = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in words)
+        return f"HTTP {self.status} ({content_type}): {shown or 'empty body'}"
+
+
+def _characters(text: str) -> str:
+    return "1 character" if len(text) == 1 else f"{len(text)} characters"

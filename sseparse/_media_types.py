@@ -1,0 +1,37 @@
+"""Which decoder reads which media type."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ._json_lines import JSONSeqDecoder, NDJSONDecoder
+from ._sse import SSEDecoder
+
+_DECODERS: dict[str, type[SSEDecoder[Any] | NDJSONDecoder[Any] | JSONSeqDecoder[Any]]] = {
+    "text/event-stream": SSEDecoder,
+    "application/x-ndjson": NDJSONDecoder,
+    "application/ndjson": NDJSONDecoder,
+    "application/jsonl": NDJSONDecoder,
+    "application/x-jsonlines": NDJSONDecoder,
+    "application/x-jsonl": NDJSONDecoder,
+    "application/stream+json": NDJSONDecoder,
+    "application/json-seq": JSONSeqDecoder,
+}
+
+
+def decoder_for(content_type: str) -> SSEDecoder[Any] | NDJSONDecoder[Any] | JSONSeqDecoder[Any]:
+    """Return a new decoder, with its default options, for the value of a Content-Type field.
+
+    Only the essence counts: parameters, such as a charset, and case do not matter. A structured
+    suffix `+json-seq` is JSON text sequences too (RFC 8091).
+
+    Raises ValueError, naming the known media types, for one that is no stream of items.
+    """
+    essence = content_type.partition(";")[0].strip().lower()
+    if essence.endswith("+json-seq"):
+        return JSONSeqDecoder()
+    try:
+        return _DECODERS[essence]()
+    except KeyError:
+        known = ", ".join(_DECODERS)
+        raise ValueError(f"no decoder for {content_type!r}; there are some for {known}") from None
