@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 _BOM = b"\xef\xbb\xbf"
 
 
-def as_bytes(data: bytes | bytearray | memoryview) -> bytes:
+def as_bytes(data: object) -> bytes:
     """Return `data` as bytes of its own; raise TypeError for what is not bytes-like.
 
     The caller may go on to change a bytearray, so nothing may refer to it later.
     """
     if isinstance(data, bytes | bytearray | memoryview):
-        return bytes(data)
+        return bytes(cast("memoryview", data))
     if isinstance(data, str):
         raise TypeError(
             "a decoder takes bytes, not str: feed it the raw body of the response, "

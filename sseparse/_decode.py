@@ -7,7 +7,7 @@ such as that of `response.aiter_bytes()`, they do close.
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
 from typing import Any, Generic, Protocol, TypeVar, overload
 
 from ._errors import LocalProtocolError, RemoteProtocolError
@@ -15,19 +15,18 @@ from ._events import ServerSentEvent
 from ._sse import SSEDecoder
 
 T = TypeVar("T")
-T_co = TypeVar("T_co", covariant=True)
 
 _CHUNK = 65536
 
 
-class Decoder(Protocol[T_co]):
+class Decoder(Protocol[T]):
     """What every decoder is: bytes in any pieces go in, items come out, and there is an end."""
 
-    def feed(self, data: bytes | bytearray | memoryview, /) -> list[T_co]:
+    def feed(self, data: bytes | bytearray | memoryview, /) -> list[T]:
         """Return the items that `data` completes, in order, or raise RemoteProtocolError."""
         ...
 
-    def close(self) -> list[T_co]:
+    def close(self) -> list[T]:
         """Return the items that the end completes, or raise RemoteProtocolError."""
         ...
 
@@ -66,7 +65,7 @@ def decode(source: Any, decoder: Decoder[Any] | None = None) -> Generator[Any, N
 
 
 def _chunks(source: Any) -> Iterator[Any]:
-    if isinstance(source, bytes | bytearray | memoryview):
+    if isinstance(source, bytes | bytearray):
         return iter((source,))
     if hasattr(source, "iter_bytes"):
         chunks: Iterator[Any] = source.iter_bytes()
@@ -152,8 +151,9 @@ class AsyncItems(Generic[T]):
     async def aclose(self) -> None:
         """End the iteration, and close what was made to read the source, but not the source."""
         self._over = True
-        if isinstance(self._chunks, AsyncGenerator) and self._chunks is not self._source:
-            await self._chunks.aclose()
+        chunks: AsyncIterator[Any] | AsyncGenerator[Any, None] = self._chunks
+        if isinstance(chunks, AsyncGenerator) and chunks is not self._source:
+            await chunks.aclose()
 
 
 def _async_chunks(source: Any) -> AsyncIterator[Any]:
@@ -162,10 +162,10 @@ def _async_chunks(source: Any) -> AsyncIterator[Any]:
         return chunks
     # Before `read`, because the readers of aiohttp have that too, and its responses have one
     # that returns the whole body.
-    content = source if hasattr(source, "iter_any") else getattr(source, "content", None)
-    if hasattr(content, "iter_any"):
-        chunks = content.iter_any()
-        return aiter(chunks)
+    for reader in (source, getattr(source, "content", None)):
+        iter_any = getattr(reader, "iter_any", None)
+        if iter_any is not None:
+            return aiter(iter_any())
     # Before iteration, which is by line for readers and files, and fails on long lines.
     for name, arguments in _READERS.items():
         read = getattr(source, name, None)
@@ -191,7 +191,7 @@ _READERS: dict[str, tuple[int, ...]] = {
 class _Reads:
     """The chunks that an asynchronous method returns, up to an empty one or anyio's end."""
 
-    def __init__(self, read: Callable[..., Awaitable[Any]], arguments: tuple[int, ...]) -> None:
+    def __init__(self, read: Callable[..., Any], arguments: tuple[int, ...]) -> None:
         self._read = read
         self._arguments = arguments
 
@@ -200,7 +200,7 @@ class _Reads:
 
     async def __anext__(self) -> Any:
         chunk = self._read(*self._arguments)
-        if not isinstance(chunk, Awaitable):
+        if not hasattr(chunk, "__await__"):
             raise TypeError("adecode() takes an asynchronous source: decode() takes this one")
         try:
             chunk = await chunk

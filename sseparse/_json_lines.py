@@ -114,7 +114,7 @@ class _TextDecoder(ABC, Generic[T]):
         self._skipped += 1
         _logger.warning("skipped %s", error)
 
-    def __getstate__(self) -> dict[str, object]:
+    def __getstate__(self) -> dict[str, Any]:
         # A copied decoder must not share its accumulator with this one.
         return vars(self) | {"_text": self._text.copy()}
 

@@ -1,0 +1,142 @@
+"""What a backend is: a request goes out, events become deltas. No I/O, so no loop to test it.
+
+A Backend is a service, immutable, shared by any number of replies. A Reply is one answer in
+flight, with its own decoder; it may remember what came before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias, TypeVar
+
+from sseparse import Decoder, RemoteProtocolError
+from sseparse.transports import Request
+
+__all__ = [
+    "Backend",
+    "BackendError",
+    "Decoder",
+    "Delta",
+    "Finish",
+    "Messages",
+    "Reasoning",
+    "Reply",
+    "Request",
+    "Text",
+    "ToolCall",
+    "Usage",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """The next piece of the reply's text."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reasoning:
+    """The next piece of what the model thinks before it replies."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """The next piece of a call of a tool.
+
+    `index` tells the calls of one reply apart. `id` and `name` are empty but in the first piece
+    of a call; `arguments` are a piece of JSON.
+    """
+
+    index: int
+    id: str = ""
+    name: str = ""
+    arguments: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """The tokens used so far, as the service counts them."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """The service says that the reply is complete, and perhaps the reason why it ends."""
+
+    reason: str | None = None
+
+
+Delta: TypeAlias = Text | Reasoning | ToolCall | Usage | Finish
+
+# A prompt, or the messages of a conversation, each with "role" and "content".
+Messages: TypeAlias = str | Sequence[Mapping[str, Any]]
+
+Event = TypeVar("Event", contravariant=True)
+
+
+class BackendError(RemoteProtocolError):
+    """The service sent an error inside the stream; `payload` is the error as it sent it."""
+
+    def __init__(self, payload: Any) -> None:
+        super().__init__(payload)
+        self.payload = payload
+
+    def __str__(self) -> str:
+        return f"the service reports an error: {self.payload!r}"
+
+
+class Reply(Protocol):
+    """One answer in flight."""
+
+    @property
+    def decoder(self) -> Decoder[Any]:
+        """The decoder that turns the body into events."""
+        ...
+
+    def interpret(self, event: Any, /) -> Iterable[Delta]:
+        """Return what `event` adds to the reply, if anything.
+
+        Finish ends it; what comes after is not read. Raises RemoteProtocolError, of which
+        BackendError is one.
+        """
+        ...
+
+
+class Backend(Protocol):
+    """A service, as a value: it does no I/O and does not change."""
+
+    @property
+    def name(self) -> str:
+        """The name that the registry knows it by."""
+        ...
+
+    @property
+    def default_model(self) -> str:
+        """The model that answers if none is asked for."""
+        ...
+
+    @property
+    def models(self) -> Sequence[str]:
+        """The models known to answer."""
+        ...
+
+    def request(self, messages: Messages, *, model: str | None = None, **options: Any) -> Request:
+        """Return the request that puts `messages` to `model`.
+
+        Raises ValueError for messages or a model that the service would refuse, and TypeError
+        for an option that it does not have.
+        """
+        ...
+
+    def reply(self, content_type: str) -> Reply:
+        """Return a new reply for a body of this Content-Type.
+
+        Raises ValueError for a media type that this service's replies do not have.
+        """
+        ...

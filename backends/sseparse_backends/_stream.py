@@ -1,0 +1,259 @@
+"""The driver: sends what an exchange asks for, feeds it what arrives, and hands out the text.
+
+It is the one module here that awaits. No cancel scope is open between two steps of an
+iteration, and nothing outlives the stream: whatever ends a step with an exception, cancellation
+included, closes the connection first.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections import deque
+from collections.abc import Awaitable, Callable
+from types import TracebackType
+from typing import Any
+
+import anyio
+
+from sseparse import LocalProtocolError, RemoteProtocolError
+from sseparse.transports import Response, Transport
+
+from ._contract import Backend, Delta, Messages, Text, Usage
+from ._exchange import Exchange, State
+
+# What closing a connection, or reading the words of a refusal, may take, in seconds.
+_GRACE = 1.0
+
+
+class ReplyTimeout(RemoteProtocolError, TimeoutError):
+    """The reply took too long: `limit` seconds, in all or without content as `what` tells.
+
+    `text` is the text that had arrived.
+    """
+
+    def __init__(self, what: str, limit: float, text: str = "") -> None:
+        super().__init__(what, limit, text)
+        self.what = what
+        self.limit = limit
+        self.text = text
+
+    def __str__(self) -> str:
+        return f"{self.what} within {self.limit:g} seconds, {len(self.text)} characters in"
+
+
+def stream(
+    backend: Backend,
+    messages: Messages,
+    *,
+    model: str | None = None,
+    transport: Transport | None = None,
+    proxy: str | None = None,
+    timeout: float | None = 600.0,
+    idle_timeout: float | None = None,
+    **options: Any,
+) -> ReplyStream:
+    """Return the reply of `backend` to `messages`, to be opened with `async with`.
+
+    model: one of the backend's models; by default, its default_model.
+    transport: how requests are sent; by default, HTTPX2Transport(proxy=proxy).
+    proxy: the URL of a proxy, for the default transport alone.
+    timeout: seconds from the opening to the end of the reply, or None for no limit.
+    idle_timeout: seconds to wait for content, or None for no limit. Pings are no content, and
+        the time between two steps of the iteration, when nobody waits, does not count.
+    options: what the backend's `request` takes.
+
+    Raises ValueError and TypeError for arguments that the backend or the transport refuses.
+    """
+    exchange = Exchange(backend, messages, model=model, **options)
+    if transport is None:
+        # Imported late: those who bring their own transport need no httpx2.
+        from sseparse.transports.httpx2 import HTTPX2Transport
+
+        transport = HTTPX2Transport(proxy=proxy)
+    elif proxy is not None:
+        raise ValueError("give either a transport or a proxy: a transport has its own proxies")
+    return ReplyStream(exchange, transport, timeout, idle_timeout)
+
+
+class ReplyStream:
+    """A reply that arrives: an asynchronous iterator over its text, as str.
+
+    Use it with `async with`, which opens the connection on entering and closes it on leaving.
+    Without that, the first step of the iteration opens it, and the end of the iteration, an
+    error or `aclose` closes it. Any step of it may raise:
+
+    - UnexpectedResponse, when the service refuses or does not answer with a stream;
+    - IncompleteStream, with the text so far, when the reply is cut;
+    - ReplyTimeout, with the text so far;
+    - BackendError, when the service reports an error inside the stream;
+    - EventTooLarge and InvalidJSON, as the decoder and the backend say;
+    - ConnectionError, when no connection could be made.
+    """
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        transport: Transport,
+        timeout: float | None,
+        idle_timeout: float | None,
+    ) -> None:
+        self._exchange = exchange
+        self._transport = transport
+        self._timeout = math.inf if timeout is None else timeout
+        self._idle_timeout = math.inf if idle_timeout is None else idle_timeout
+        # When the reply must be finished; when the body of a refusal is no longer awaited.
+        self._deadline = math.inf
+        self._refusal_deadline = math.inf
+        self._response: Response | None = None
+        self._deltas: deque[Delta] = deque()
+        # Held by who uses the connection: a step, which `aclose` cancels, or the closing.
+        self._lock = anyio.Lock(fast_acquire=True)
+        self._step_scope: anyio.CancelScope | None = None
+        self._closed = False
+
+    @property
+    def model(self) -> str:
+        """The model that was asked."""
+        return self._exchange.model
+
+    @property
+    def usage(self) -> Usage | None:
+        """The tokens used, as far as the service has told."""
+        return self._exchange.usage
+
+    @property
+    def finish_reason(self) -> str | None:
+        """Why the reply ended, once it has and if the service tells."""
+        return self._exchange.finish_reason
+
+    async def text(self) -> str:
+        """Return the whole text of the reply, what has been iterated over included.
+
+        Raises LocalProtocolError when the stream was closed before the reply was finished.
+        """
+        async for _ in self:
+            pass
+        if self._exchange.state is not State.FINISHED:
+            raise LocalProtocolError("the stream was closed before the reply was finished")
+        return self._exchange.text
+
+    def deltas(self) -> DeltaStream:
+        """Iterate over what arrives as typed items: Text, Reasoning, ToolCall, Usage, Finish."""
+        return DeltaStream(self._next)
+
+    def __aiter__(self) -> ReplyStream:
+        return self
+
+    async def __anext__(self) -> str:
+        while True:
+            delta = await self._next()
+            if isinstance(delta, Text):
+                return delta.text
+
+    async def __aenter__(self) -> ReplyStream:
+        while self._exchange.state in (State.SENT, State.REFUSED):
+            await self._step(math.inf)
+        if self._exchange.error is not None:
+            await self.aclose()
+            raise self._exchange.error
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the connection at once, from any task; an iteration in progress ends."""
+        self._closed = True
+        if self._step_scope is not None:
+            self._step_scope.cancel()
+        with anyio.CancelScope(shield=True):
+            async with self._lock:
+                await self._close()
+
+    def __del__(self) -> None:
+        if self._response is not None:
+            warnings.warn(f"unclosed {self!r}", ResourceWarning, stacklevel=2, source=self)
+
+    async def _next(self) -> Delta:
+        idle_deadline = anyio.current_time() + self._idle_timeout
+        while not self._deltas:
+            if self._exchange.error is not None:
+                await self.aclose()
+                raise self._exchange.error
+            if self._closed or self._exchange.done:
+                await self.aclose()
+                raise StopAsyncIteration
+            await self._step(idle_deadline)
+        return self._deltas.popleft()
+
+    async def _step(self, idle_deadline: float) -> None:
+        """Wait for the next thing from the network and give it to the exchange."""
+        async with self._lock:
+            if self._closed:
+                return
+            if self._response is None:
+                self._deadline = anyio.current_time() + self._timeout
+            scope = self._step_scope = anyio.CancelScope(
+                deadline=min(self._deadline, self._refusal_deadline, idle_deadline)
+            )
+            try:
+                with scope:
+                    await self._receive()
+            except ConnectionError as error:
+                if self._response is None:
+                    self._exchange.fail(error)
+                else:
+                    self._deltas += self._exchange.receive_end(error)
+            except BaseException:
+                await self._close()
+                raise
+            if scope.cancelled_caught and not self._closed:
+                self._time_out()
+
+    async def _receive(self) -> None:
+        exchange = self._exchange
+        if self._response is None:
+            self._response = await self._transport.send(exchange.request)
+            exchange.receive_response(self._response.status, self._response.headers)
+            if exchange.state is State.REFUSED:
+                self._refusal_deadline = anyio.current_time() + _GRACE
+        elif data := await self._response.receive():
+            self._deltas += exchange.receive_data(data)
+        else:
+            self._deltas += exchange.receive_end()
+
+    def _time_out(self) -> None:
+        exchange = self._exchange
+        if exchange.state is State.REFUSED:
+            # Whatever the deadline was, what the service has said so far says more.
+            exchange.receive_end()
+        elif anyio.current_time() >= self._deadline:
+            exchange.fail(ReplyTimeout("the reply was not finished", self._timeout, exchange.text))
+        else:
+            exchange.fail(ReplyTimeout("no content arrived", self._idle_timeout, exchange.text))
+
+    async def _close(self) -> None:
+        self._closed = True
+        response, self._response = self._response, None
+        if response is not None:
+            with anyio.move_on_after(_GRACE, shield=True):
+                await response.aclose()
+
+
+class DeltaStream:
+    """An asynchronous iterator over the deltas of a reply."""
+
+    def __init__(self, step: Callable[[], Awaitable[Delta]]) -> None:
+        self._step = step
+
+    def __aiter__(self) -> DeltaStream:
+        return self
+
+    async def __anext__(self) -> Delta:
+        return await self._step()

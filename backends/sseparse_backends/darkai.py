@@ -1,0 +1,152 @@
+"""DarkAI: an LLM chat service that streams its text as server-sent events.
+
+A reply is a stream of JSON objects in the data of events: `{"event": "text-chunk", "data":
+{"text": ...}}` for each piece of text, and `{"event": "stream-end"}` when it is complete. The
+whole text comes again in a `final-response`, which counts if no text-chunk came.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import msgspec
+
+from sseparse import InvalidJSON, ServerSentEvent, SSEDecoder, decoder_for
+
+from ._contract import BackendError, Delta, Finish, Messages, Request, Text
+
+_logger = logging.getLogger("sseparse")
+
+
+@dataclass(frozen=True)
+class DarkAI:
+    """The DarkAI service.
+
+    strict: raise InvalidJSON for an event that is not the JSON it should be. The service does
+        send damaged events, so otherwise they are skipped, with a warning on the logger
+        "sseparse".
+    api_endpoint: the URL to post to.
+    max_event_size: the largest event, in bytes, or None for no limit; see SSEDecoder.
+    """
+
+    name = "darkai"
+    url = "https://darkai.foundation/chat"
+    supports_stream = True
+    default_model = "llama-3-70b"
+    models = ("gpt-4o", "gpt-3.5-turbo", "llama-3-70b")
+    model_aliases: ClassVar[Mapping[str, str]] = {"llama-3.1-70b": "llama-3-70b"}
+
+    strict: bool = False
+    api_endpoint: str = "https://darkai.foundation/chat"
+    max_event_size: int | None = 64 * 1024 * 1024
+
+    def request(self, messages: Messages, *, model: str | None = None, **options: Any) -> Request:
+        """Return the request; see Backend.request. DarkAI has no further options."""
+        if options:
+            raise TypeError(f"DarkAI has no option {', '.join(options)}")
+        model = self.model_aliases.get(model, model) if model else self.default_model
+        if model not in self.models:
+            known = ", ".join([*self.models, *self.model_aliases])
+            raise ValueError(f"DarkAI has no model {model!r}; it has {known}")
+        headers = {
+            "accept": "text/event-stream",
+            "content-type": "application/json",
+            "user-agent": "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
+        }
+        body = msgspec.json.encode({"query": _prompt(messages), "model": model})
+        return Request("POST", self.api_endpoint, headers, body)
+
+    def reply(self, content_type: str) -> DarkAIReply:
+        """Return a new reply; see Backend.reply. A body must be text/event-stream."""
+        if not isinstance(decoder_for(content_type), SSEDecoder):
+            raise ValueError(f"DarkAI replies with text/event-stream, not {content_type!r}")
+        return DarkAIReply(SSEDecoder(max_event_size=self.max_event_size), self.strict)
+
+    @classmethod
+    def create_async_generator(
+        cls, model: str, messages: Messages, proxy: str | None = None, **_: Any
+    ) -> AsyncIterator[str]:
+        """Iterate over the text of a reply: the older interface of providers.
+
+        Further arguments are ignored, as they were there. It is `stream(DarkAI(), ...)`, and
+        like that it is best used with `async with`, or `contextlib.aclosing`.
+        """
+        # The one place where a backend reaches for the driver: this face has always run.
+        from ._stream import stream
+
+        return stream(cls(), messages, model=model, proxy=proxy)
+
+
+class _Message(msgspec.Struct):
+    """The data of one event."""
+
+    event: str = ""
+    data: msgspec.Raw = msgspec.Raw(b"{}")
+
+
+class _Content(msgspec.Struct):
+    """What a text-chunk or a final-response carries."""
+
+    text: str = ""
+    message: str = ""
+
+
+_decode_message = msgspec.json.Decoder(_Message).decode
+_decode_content = msgspec.json.Decoder(_Content).decode
+
+
+class DarkAIReply:
+    """One answer in flight."""
+
+    def __init__(self, decoder: SSEDecoder[ServerSentEvent], strict: bool) -> None:
+        self.decoder = decoder
+        self._strict = strict
+        self._any_text = False
+
+    def interpret(self, event: ServerSentEvent, /) -> Iterator[Delta]:
+        """Return what `event` adds to the reply; see Reply.interpret."""
+        payload: Any = None
+        content = _Content()
+        try:
+            message = _decode_message(event.data)
+            if message.event in ("text-chunk", "final-response"):
+                content = _decode_content(message.data)
+            elif message.event == "error":
+                payload = msgspec.json.decode(message.data)
+        except (msgspec.MsgspecError, RecursionError) as cause:
+            error = InvalidJSON(f"invalid JSON in an event: {cause}", event.data.encode())
+            if self._strict:
+                raise error from cause
+            _logger.warning("skipped %s", error)
+            return
+        match message.event:
+            case "text-chunk" if content.text:
+                self._any_text = True
+                yield Text(content.text)
+            case "final-response" if content.message and not self._any_text:
+                yield Text(content.message)
+            case "stream-end":
+                yield Finish()
+            case "error":
+                raise BackendError(payload)
+            case _:
+                pass
+
+
+def _prompt(messages: Messages) -> str:
+    """Return the one text that DarkAI takes: a single message, or a transcript to go on with."""
+    if isinstance(messages, str):
+        return messages
+    if not messages:
+        raise ValueError("there is no message to send")
+    turns = [(message.get("role"), message.get("content")) for message in messages]
+    for turn in turns:
+        if not all(isinstance(part, str) for part in turn):
+            raise ValueError(f"a message has a role and a content, each a str, not {turn!r}")
+    if len(turns) == 1:
+        return str(turns[0][1])
+    transcript = [f"{str(role).capitalize()}: {content}" for role, content in turns]
+    return "\n".join([*transcript, "Assistant:"])
