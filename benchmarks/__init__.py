@@ -1,0 +1,1 @@
+"""What the decoder costs, beside other parsers: `python -m benchmarks`."""

@@ -91,7 +91,8 @@ class IncompleteStream(RemoteProtocolError):
         self.text = text
 
     def __str__(self) -> str:
-        return f"the stream ended before the reply was finished, {_characters(self.text)} in"
+        progress = f", {len(self.text)} characters in" if self.text else ""
+        return f"the stream ended before it was finished{progress}"
 
 
 class UnexpectedResponse(RemoteProtocolError):
@@ -117,7 +118,3 @@ class UnexpectedResponse(RemoteProtocolError):
         # The body comes from the network: nothing in it may steer a terminal.
         shown = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in words)
         return f"HTTP {self.status} ({content_type}): {shown or 'empty body'}"
-
-
-def _characters(text: str) -> str:
-    return "1 character" if len(text) == 1 else f"{len(text)} characters"

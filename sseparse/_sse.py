@@ -134,8 +134,9 @@ class SSEDecoder(Generic[Item]):
         self._event_type = ""
         self._id_buffer = self._last_event_id
         self._retry: int | None = None
-        # The data lines since the last dispatch; where there are many, all but the newest are
-        # joined into blocks, because a short str takes ten times the memory of its text.
+        # The data lines since the last dispatch; where there are many, all but the newest two
+        # are joined into blocks, because a short str takes ten times the memory of its text.
+        # Two, so that a lone line in `_data` is always the whole of the data.
         self._data: list[str] = []
         self._data_blocks: list[str] = []
 
@@ -185,6 +186,7 @@ class SSEDecoder(Generic[Item]):
         items: list[Item] = []
         start = 0
         while start < len(data):
+            # Below zero only if several threads feed at once: that may mix up, but not hang.
             if self._room == 0 and data[start] not in b"\r\n":
                 self._over = "EventTooLarge"
                 error = EventTooLarge(self._limit)
@@ -284,8 +286,8 @@ class SSEDecoder(Generic[Item]):
             self._size += sum(map(len, lines)) - comments_size
             self._room = self._limit - self._size - len(unfinished)
             if len(data) > _MAX_SEPARATE_LINES:
-                self._data_blocks.append("\n".join(data[:-1]))
-                self._data = data[-1:]
+                self._data_blocks.append("\n".join(data[:-2]))
+                self._data = data[-2:]
         return items
 
     def _join(self, data: list[str]) -> str:

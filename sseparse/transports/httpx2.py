@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import anyio
@@ -79,8 +79,18 @@ class HTTPX2Response:
 
     async def aclose(self) -> None:
         """Close the response, and the client if it is its own."""
-        await self._chunks.aclose()
         await self._response.aclose()
+        if (
+            self._response.http_version == "HTTP/2"
+            or "network_stream" not in self._response.extensions
+        ):
+            await self._chunks.aclose()
+        else:
+            # Where a body is not read to its end, a generator inside of httpx2 stays suspended,
+            # and trio warns about it. Now that the socket is closed, reading on ends it.
+            with suppress(Exception):
+                async for _ in self._chunks:
+                    pass
         if self._client is not None:
             await self._client.aclose()
 

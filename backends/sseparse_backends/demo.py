@@ -1,0 +1,234 @@
+"""A stand-in for the DarkAI service, on a free port of this machine.
+
+    async with DemoServer() as server:
+        async with stream(DarkAI(api_endpoint=server.url), "Hello") as reply:
+            ...
+
+DemoApp is the service, an ASGI application; DemoServer runs it with hypercorn on the loop in
+use, asyncio or trio. The application can be told to misbehave, in each of the ways in which a
+service does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import socket
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from dataclasses import dataclass
+from importlib import import_module
+from types import TracebackType
+from typing import Any, Literal
+
+import anyio
+import msgspec
+from hypercorn.config import Config, Sockets
+
+from sseparse import encode_comment, encode_event
+
+from .darkai import DarkAI
+
+_Message = MutableMapping[str, Any]
+_Receive = Callable[[], Awaitable[Any]]
+_Send = Callable[[Any], Awaitable[None]]
+
+
+@dataclass(frozen=True)
+class DemoApp:
+    """DarkAI's protocol as an ASGI application: POST {"query": ..., "model": ...} to any path.
+
+    pause: seconds between two tokens.
+    line_end: what ends the lines of the stream.
+    chunk_size: the size of the pieces that the body is sent in, in bytes; None sends each
+        event whole.
+    pings: how many comments come before each token, each after a pause of its own.
+    damaged: send a damaged event between any two good ones.
+    text_chunks: send the text in chunks; if not, only the final-response has it.
+    stall_after: after so many tokens, send nothing but pings, for ever.
+    drop_after: after so many tokens, drop the connection.
+    stream_end: send the stream-end.
+    status: anything but 200 is an error, with a JSON body that says so.
+    html: answer with an HTML page instead of a stream.
+    """
+
+    pause: float = 0.02
+    line_end: Literal["\n", "\r\n", "\r"] = "\n"
+    chunk_size: int | None = None
+    pings: int = 0
+    damaged: bool = False
+    text_chunks: bool = True
+    stall_after: int | None = None
+    drop_after: int | None = None
+    stream_end: bool = True
+    status: int = 200
+    html: bool = False
+
+    async def __call__(self, scope: _Message, receive: _Receive, send: _Send) -> None:
+        """Serve one connection, as ASGI has it."""
+        if scope["type"] == "lifespan":
+            await _live(receive, send)
+            return
+        body = b""
+        while (message := await receive()).get("more_body"):
+            body += message["body"]
+        body += message.get("body", b"")
+        async with anyio.create_task_group() as tasks:
+            # A server does not stop an application whose client has gone: this one does.
+            tasks.start_soon(_wait_for_disconnect, receive, tasks.cancel_scope)
+            await self._respond(body, send)
+            tasks.cancel_scope.cancel()
+
+    async def _respond(self, body: bytes, send: _Send) -> None:
+        if self.html:
+            page = b"<!doctype html><title>Welcome</title><h1>Nothing to see here</h1>"
+            await _send_page(send, 200, b"text/html; charset=utf-8", page)
+            return
+        if self.status != 200:
+            error = {"error": {"message": "The demo server was told to refuse.", "code": "demo"}}
+            await _send_page(send, self.status, b"application/json", msgspec.json.encode(error))
+            return
+        try:
+            query = msgspec.json.decode(body, type=_Query)
+        except msgspec.MsgspecError as problem:
+            error = {"error": {"message": f"invalid request: {problem}"}}
+            await _send_page(send, 400, b"application/json", msgspec.json.encode(error))
+            return
+        if query.model not in DarkAI.models:
+            error = {"error": {"message": f"unknown model {query.model!r}"}}
+            await _send_page(send, 404, b"application/json", msgspec.json.encode(error))
+            return
+        headers = [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-store")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        for part in self._parts(query):
+            if isinstance(part, Exception):
+                raise part
+            if part:
+                for piece in self._pieces(part):
+                    await send({"type": "http.response.body", "body": piece, "more_body": True})
+            else:
+                await anyio.sleep(self.pause)
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    def _parts(self, query: _Query) -> Iterator[bytes | Exception]:
+        """Yield what to send: bytes, empty ones for a pause, an exception to drop it all."""
+        tokens = _answer(query)
+        for number, token in enumerate(tokens):
+            if number == self.drop_after:
+                yield ConnectionError("the demo server was told to drop the connection")
+            while number == self.stall_after:
+                yield b""
+                yield encode_comment("ping")
+            for _ in range(self.pings):
+                yield b""
+                yield encode_comment("ping")
+            yield b""
+            if self.damaged:
+                yield encode_event('{"event": "text-chunk", "data": {"te')
+            if self.text_chunks:
+                yield _event("text-chunk", {"text": token})
+        yield _event("final-response", {"message": "".join(tokens)})
+        if self.stream_end:
+            yield _event("stream-end", {})
+
+    def _pieces(self, part: bytes) -> Iterator[bytes]:
+        part = part.replace(b"\n", self.line_end.encode())
+        size = self.chunk_size or len(part)
+        for start in range(0, len(part), size):
+            yield part[start : start + size]
+
+
+class _Query(msgspec.Struct):
+    query: str
+    model: str
+
+
+def _answer(query: _Query) -> list[str]:
+    """Return a sensible answer as tokens: words with the space before them."""
+    text = (
+        f"You asked {query.model}: “{query.query}” This answer comes from sseparse's own demo "
+        "server, which speaks DarkAI's protocol on your machine. It has no model behind it, but "
+        "it streams as a real service does: token by token, each one an event."
+    )
+    return re.findall(r"\s*\S+", text)
+
+
+def _event(name: str, data: dict[str, str]) -> bytes:
+    return encode_event(msgspec.json.encode({"event": name, "data": data}).decode())
+
+
+async def _send_page(send: _Send, status: int, content_type: bytes, body: bytes) -> None:
+    headers = [(b"content-type", content_type), (b"content-length", b"%d" % len(body))]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body, "more_body": False})
+
+
+async def _wait_for_disconnect(receive: _Receive, scope: anyio.CancelScope) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    scope.cancel()
+
+
+async def _live(receive: _Receive, send: _Send) -> None:
+    for phase in ("startup", "shutdown"):
+        await receive()
+        await send({"type": f"lifespan.{phase}.complete"})
+
+
+class DemoServer:
+    """Run an ASGI application while the `async with` lasts; `url` is where to post to.
+
+    app: by default, a DemoApp that behaves well.
+    """
+
+    def __init__(self, app: Any = None) -> None:
+        self.url = ""
+        self._app: Any = DemoApp() if app is None else app
+
+    async def __aenter__(self) -> DemoServer:
+        self._stop = anyio.Event()
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        host, port = self._socket.getsockname()
+        self.url = f"http://{host}:{port}/chat"
+        self._tasks = anyio.create_task_group()
+        await self._tasks.__aenter__()
+        # A cancellation from outside ends the `async with`, and the server by its own way out.
+        self._tasks.cancel_scope.shield = True
+        self._tasks.start_soon(self._serve)
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._stop.set()
+        # The exception is none of the server's: it goes on as it is, not in an ExceptionGroup.
+        await self._tasks.__aexit__(None, None, None)
+        self._socket.close()
+
+    async def _serve(self) -> None:
+        serve = import_module(f"hypercorn.{_loop()}").serve
+        await serve(self._app, _Config(self._socket), shutdown_trigger=self._stop.wait)
+
+
+class _Config(Config):
+    """Listen on a socket that is there already, quietly, and stop without delay."""
+
+    errorlog = None
+    graceful_timeout = 0.2
+
+    def __init__(self, listener: socket.socket) -> None:
+        listener.setblocking(False)
+        self._listener = listener
+
+    def create_sockets(self) -> Sockets:
+        return Sockets([], [self._listener], [])
+
+
+def _loop() -> str:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return "trio"
+    return "asyncio"

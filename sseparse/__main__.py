@@ -1,0 +1,105 @@
+"""The command line: `sseparse`, or `python -m sseparse`.
+
+Its own command is `decode`. Other packages add theirs through entry points of the group
+"sseparse.commands", which is how `chat` comes in without an import of a backend.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from importlib.metadata import entry_points
+from io import TextIOWrapper
+from typing import Any, BinaryIO, cast
+
+try:
+    import click
+except ImportError:  # pragma: no cover
+    sys.exit("sseparse: the command line needs more packages: pip install 'sseparse[cli]'")
+
+import sseparse
+
+_DECODERS: dict[str, Callable[[], sseparse.Decoder[Any]]] = {
+    "sse": sseparse.SSEDecoder,
+    "ndjson": sseparse.NDJSONDecoder,
+    "json-seq": sseparse.JSONSeqDecoder,
+}
+
+
+class CommandLine(click.Group):
+    """The group of all commands, and the one place where their errors become a line."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of all commands."""
+        return sorted({*super().list_commands(ctx), *entry_points(group="sseparse.commands").names})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return a command of this module, or load the one that another package has."""
+        own = super().get_command(ctx, cmd_name)
+        if own is not None:
+            return own
+        for entry in entry_points(group="sseparse.commands", name=cmd_name):
+            try:
+                command: click.Command = entry.load()
+            except ImportError as error:
+                raise click.ClickException(
+                    f"{cmd_name} needs more packages ({error}): pip install 'sseparse[cli]'"
+                ) from error
+            return command
+        return None
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; what goes wrong in it ends as one line on stderr."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            raise  # click knows what to do
+        except (sseparse.ProtocolError, OSError, ValueError) as error:
+            raise click.ClickException(str(error)) from error
+        except BaseException as error:
+            if not _is_interrupt(error):
+                raise
+            click.echo(err=True)
+            ctx.exit(130)  # what a shell reports for a program that Ctrl-C ended
+
+
+def _is_interrupt(error: BaseException) -> bool:
+    if isinstance(error, BaseExceptionGroup):
+        return any(map(_is_interrupt, cast("BaseExceptionGroup", error).exceptions))
+    return isinstance(error, KeyboardInterrupt)
+
+
+@click.group(cls=CommandLine, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(sseparse.__version__)
+def main() -> None:
+    """Decode event streams, and chat with services that speak them."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
+@main.command()
+@click.argument("file", type=click.File("rb"), default="-")
+@click.option("--format", type=click.Choice(sorted(_DECODERS)), default="sse", show_default=True)
+def decode(file: BinaryIO, format: str) -> None:
+    """Print each item of FILE, or of standard input, as a line of JSON, as it arrives.
+
+    An event becomes an object with "event", "data", "id" and "retry".
+    """
+    decoder = _DECODERS[format]()
+    for item in sseparse.decode(file, decoder):
+        if isinstance(item, sseparse.ServerSentEvent):
+            value = {"event": item.event, "data": item.data, "id": item.id, "retry": item.retry}
+        else:
+            value = item
+        # A lone surrogate has no UTF-8: backslashreplace turns it into the escape that JSON has.
+        line = json.dumps(value, ensure_ascii=False).encode("utf-8", "backslashreplace")
+        sys.stdout.buffer.write(line + b"\n")
+        sys.stdout.buffer.flush()
+    if isinstance(decoder, sseparse.SSEDecoder) and decoder.incomplete:
+        raise click.ClickException("the stream ended inside an event")
+
+
+if __name__ == "__main__":
+    main(prog_name="sseparse")
