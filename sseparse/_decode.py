@@ -6,9 +6,8 @@ such as that of `response.aiter_bytes()`, they do close.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
-from typing import Any, Generic, Protocol, TypeVar, overload
+from typing import Any, Generic, Protocol, TypeVar, cast, overload
 
 from ._errors import LocalProtocolError, RemoteProtocolError
 from ._events import ServerSentEvent
@@ -65,8 +64,8 @@ def decode(source: Any, decoder: Decoder[Any] | None = None) -> Generator[Any, N
 
 
 def _chunks(source: Any) -> Iterator[Any]:
-    if isinstance(source, bytes | bytearray):
-        return iter((source,))
+    if isinstance(source, bytes | bytearray | memoryview):
+        return iter((cast("Any", source),))
     if hasattr(source, "iter_bytes"):
         chunks: Iterator[Any] = source.iter_bytes()
         return chunks
@@ -92,10 +91,11 @@ def adecode(source: Any, decoder: Decoder[T]) -> AsyncItems[T]: ...
 def adecode(source: Any, decoder: Decoder[Any] | None = None) -> AsyncItems[Any]:
     """Iterate asynchronously over the items that `decoder` finds in `source`, as they arrive.
 
-    source: an asynchronous iterable of bytes, or an object with a method `aiter_bytes` (a
-        response of httpx2 or httpx), `iter_any` (the content of an aiohttp response; the
-        response will do), `receive` (an anyio stream), `receive_some` (a trio stream), `read1`
-        or `read` (an asyncio.StreamReader, an asynchronous file).
+    source: an asynchronous iterable of bytes, such as a stream of anyio or trio, or an object
+        with a method `aiter_bytes` (a response of httpx2 or httpx), `iter_any` (the content of
+        an aiohttp response; the response will do), `read1` or `read` (an asyncio.StreamReader,
+        an asynchronous file), `receive` or `receive_some` (a response of a transport), which
+        end with an empty chunk.
     decoder, errors: as for `decode`; TypeError for a source that is not asynchronous.
 
     To leave early, use `contextlib.aclosing`: it closes what was made to read the source.
@@ -122,8 +122,8 @@ class AsyncItems(Generic[T]):
             for item in self._items:
                 return item
             if self._error is not None:
+                await self.aclose()  # if this is cancelled, the error is still to come
                 error, self._error = self._error, None
-                await self.aclose()
                 raise error
             if self._over:
                 raise StopAsyncIteration
@@ -151,6 +151,7 @@ class AsyncItems(Generic[T]):
     async def aclose(self) -> None:
         """End the iteration, and close what was made to read the source, but not the source."""
         self._over = True
+        self._items = iter(())
         chunks: AsyncIterator[Any] | AsyncGenerator[Any, None] = self._chunks
         if isinstance(chunks, AsyncGenerator) and chunks is not self._source:
             await chunks.aclose()
@@ -167,62 +168,46 @@ def _async_chunks(source: Any) -> AsyncIterator[Any]:
         if iter_any is not None:
             return aiter(iter_any())
     # Before iteration, which is by line for readers and files, and fails on long lines.
-    for name, arguments in _READERS.items():
+    for name in ("read1", "read"):
         read = getattr(source, name, None)
         if read is not None:
-            return _Reads(read, arguments)
-    try:
+            return _Reads(read, _CHUNK)
+    # Before `receive`, because the streams of anyio and trio know their end: a memory stream
+    # may well carry an empty chunk.
+    if hasattr(source, "__aiter__"):
         return aiter(source)
-    except TypeError:
-        raise TypeError(
-            f"adecode() takes an asynchronous iterable of bytes, not {type(source).__name__}: "
-            "decode() takes one that is not"
-        ) from None
+    for name in ("receive", "receive_some"):
+        receive = getattr(source, name, None)
+        if receive is not None:
+            return _Reads(receive)
+    raise TypeError(
+        f"adecode() takes an asynchronous iterable of bytes, not {type(source).__name__}: "
+        "decode() takes one that is not"
+    )
 
 
-_READERS: dict[str, tuple[int, ...]] = {
-    "receive": (),
-    "receive_some": (),
-    "read1": (_CHUNK,),
-    "read": (_CHUNK,),
-}
+class _Reads(AsyncIterator[Any]):
+    """The chunks that an asynchronous method returns, up to an empty one."""
 
-
-class _Reads:
-    """The chunks that an asynchronous method returns, up to an empty one or anyio's end."""
-
-    def __init__(self, read: Callable[..., Any], arguments: tuple[int, ...]) -> None:
+    def __init__(self, read: Callable[..., Any], *arguments: int) -> None:
         self._read = read
         self._arguments = arguments
-
-    def __aiter__(self) -> _Reads:
-        return self
 
     async def __anext__(self) -> Any:
         chunk = self._read(*self._arguments)
         if not hasattr(chunk, "__await__"):
             raise TypeError("adecode() takes an asynchronous source: decode() takes this one")
-        try:
-            chunk = await chunk
-        except Exception as error:
-            # If it is anyio's, then anyio has been imported; this module does not import it.
-            anyio = sys.modules.get("anyio")
-            if anyio is not None and isinstance(error, anyio.EndOfStream):
-                raise StopAsyncIteration from None
-            raise
+        chunk = await chunk
         if len(chunk) == 0:
             raise StopAsyncIteration
         return chunk
 
 
-class _Failed:
+class _Failed(AsyncIterator[Any]):
     """What is left of a generator that failed."""
 
     def __init__(self, error: BaseException) -> None:
         self._error = error
-
-    def __aiter__(self) -> _Failed:
-        return self
 
     async def __anext__(self) -> Any:
         raise LocalProtocolError(f"the source has failed before: {self._error!r}")

@@ -21,7 +21,7 @@ def encode_event(
     retry: the reconnection time in milliseconds.
 
     Raises ValueError where a value would inject a field or be ignored: CR or LF in `event`, CR,
-    LF or NUL in `id`, a negative `retry`, and an empty `event`, which no decoder can tell from
+    LF or NUL in `id`, a `retry` out of range, and an empty `event`, which no decoder can tell from
     the default. HTML Standard, 9.2.5, the ABNF of a stream.
     """
     lines: list[str] = []
@@ -34,8 +34,8 @@ def encode_event(
         _refuse(id, "\r\n\0", "an event ID")
         lines.append(f"id: {id}")
     if retry is not None:
-        if retry < 0:
-            raise ValueError(f"a reconnection time is not negative: {retry}")
+        if not 0 <= retry < 2**63:
+            raise ValueError(f"a reconnection time is from 0 to 2**63 - 1: {retry}")
         lines.append(f"retry: {retry:d}")
     lines += [f"data: {line}" for line in _LINE_END.split(data)]
     return "\n".join([*lines, "", ""]).encode()

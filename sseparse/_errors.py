@@ -91,7 +91,7 @@ class IncompleteStream(RemoteProtocolError):
         self.text = text
 
     def __str__(self) -> str:
-        progress = f", {len(self.text)} characters in" if self.text else ""
+        progress = f" (characters so far: {len(self.text)})" if self.text else ""
         return f"the stream ended before it was finished{progress}"
 
 
@@ -115,6 +115,6 @@ class UnexpectedResponse(RemoteProtocolError):
         words = " ".join(self.body[: 4 * self.SHOWN].decode("utf-8", "replace").split())
         if len(words) > self.SHOWN:
             words = words[: self.SHOWN] + "…"
-        # The body comes from the network: nothing in it may steer a terminal.
-        shown = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in words)
-        return f"HTTP {self.status} ({content_type}): {shown or 'empty body'}"
+        message = f"HTTP {self.status} ({content_type}): {words or 'empty body'}"
+        # It comes from the network: nothing in it may steer a terminal.
+        return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in message)

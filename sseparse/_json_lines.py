@@ -70,7 +70,7 @@ class _TextDecoder(ABC, Generic[T]):
     def close(self) -> list[T]:
         """Tell the end of the stream and return the value that it completes, if any.
 
-        Raises InvalidJSON. Closing again, or after an error, does nothing.
+        Raises InvalidJSON and EventTooLarge. Closing again, or after an error, does nothing.
         """
         values: list[T] = []
         if not self._over:

@@ -19,15 +19,17 @@ _DECODERS: dict[str, type[SSEDecoder[Any] | NDJSONDecoder[Any] | JSONSeqDecoder[
 }
 
 
-def decoder_for(content_type: str) -> SSEDecoder[Any] | NDJSONDecoder[Any] | JSONSeqDecoder[Any]:
+def decoder_for(
+    content_type: str | None,
+) -> SSEDecoder[Any] | NDJSONDecoder[Any] | JSONSeqDecoder[Any]:
     """Return a new decoder, with its default options, for the value of a Content-Type field.
 
     Only the essence counts: parameters, such as a charset, and case do not matter. A structured
-    suffix `+json-seq` is JSON text sequences too (RFC 8091).
+    suffix `+json-seq` is JSON text sequences too (RFC 8091). None is a field that is not there.
 
     Raises ValueError, naming the known media types, for one that is no stream of items.
     """
-    essence = content_type.partition(";")[0].strip().lower()
+    essence = (content_type or "").partition(";")[0].strip().lower()
     if essence.endswith("+json-seq"):
         return JSONSeqDecoder()
     try:

@@ -158,11 +158,7 @@ class SSEDecoder(Generic[Item]):
         followed. After `close` it tells whether something was discarded.
         """
         return bool(
-            self._tail
-            or self._data
-            or self._data_blocks
-            or self._event_type
-            or self._id_buffer != self._last_event_id
+            self._tail or self._data or self._event_type or self._id_buffer != self._last_event_id
         )
 
     def feed(self, data: bytes | bytearray | memoryview, /) -> list[Item]:
@@ -187,12 +183,12 @@ class SSEDecoder(Generic[Item]):
         start = 0
         while start < len(data):
             # Below zero only if several threads feed at once: that may mix up, but not hang.
-            if self._room == 0 and data[start] not in b"\r\n":
+            if self._room <= 0 and data[start] not in b"\r\n":
                 self._over = "EventTooLarge"
                 error = EventTooLarge(self._limit)
                 error.events = items
                 raise error
-            stop = start + min(self._room or 1, _WINDOW)
+            stop = start + min(max(self._room, 1), _WINDOW)
             items += self._parse(data[start:stop])
             start = stop
         return items

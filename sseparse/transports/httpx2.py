@@ -100,6 +100,9 @@ def _errors(url: str) -> Generator[None, None, None]:
     # By name, because the exceptions of legacy httpx are other classes of the same names.
     try:
         yield
+    except ExceptionGroup as error:
+        # On asyncio, the OverflowError of a port above 65535 comes like this.
+        raise ConnectionError(f"{url}: {error!r}") from error
     except Exception as error:
         names = [cls.__name__ for cls in type(error).__mro__]
         if "InvalidURL" in names or "UnsupportedProtocol" in names or "LocalProtocolError" in names:

@@ -1,0 +1,30 @@
+from __future__ import annotations
+
+import os
+from typing import Any, cast
+
+import pytest
+from hypothesis import settings
+
+from sseparse import SSEDecoder
+
+settings.register_profile("ci", deadline=None, max_examples=200)
+settings.register_profile("deep", deadline=None, max_examples=100_000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+# Every implementation of SSEDecoder: each test of the decoder runs on all of them.
+DECODER_CLASSES = [SSEDecoder]
+
+
+@pytest.fixture(
+    scope="session",
+    params=DECODER_CLASSES,
+    ids=lambda c: cast("str", c.__module__ + "." + c.__name__),
+)
+def decoder_class(request: pytest.FixtureRequest) -> type[SSEDecoder[Any]]:
+    return cast("type[SSEDecoder[Any]]", request.param)
+
+
+@pytest.fixture(scope="session", params=["asyncio", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> str:
+    return cast("str", request.param)

@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import copy
+import pickle
+from collections.abc import Callable
+
+import pytest
+
+from sseparse import (
+    EventTooLarge,
+    IncompleteStream,
+    InvalidJSON,
+    LocalProtocolError,
+    ProtocolError,
+    RemoteProtocolError,
+    ServerSentEvent,
+    UnexpectedResponse,
+)
+
+EVENTS = [ServerSentEvent(data="a"), ServerSentEvent(data="b")]
+
+# Each error, its attributes, and its message.
+ERRORS: list[tuple[ProtocolError, dict[str, object], str]] = [
+    (LocalProtocolError("feed() after close()"), {}, "feed() after close()"),
+    (RemoteProtocolError("bad"), {"events": EVENTS}, "bad"),
+    (
+        EventTooLarge(1024),
+        {"limit": 1024, "events": EVENTS},
+        "an event or line is larger than the limit of 1024 bytes",
+    ),
+    (
+        InvalidJSON("no JSON", b"{\xff", 3, 17),
+        {"reason": "no JSON", "line": b"{\xff", "line_number": 3, "offset": 17, "events": EVENTS},
+        "line 3, offset 17: no JSON: b'{\\xff'",
+    ),
+    (
+        InvalidJSON("no JSON", b"{", offset=0),
+        {"line_number": None, "offset": 0},
+        "offset 0: no JSON: b'{'",
+    ),
+    (
+        InvalidJSON("no JSON", b"{"),
+        {"line_number": None, "offset": None},
+        "no JSON: b'{'",
+    ),
+    (
+        IncompleteStream("hello"),
+        {"text": "hello", "events": EVENTS},
+        "the stream ended before it was finished (characters so far: 5)",
+    ),
+    (IncompleteStream(), {"text": ""}, "the stream ended before it was finished"),
+    (
+        UnexpectedResponse(429, {"content-type": "text/plain"}, b"slow down"),
+        {
+            "status": 429,
+            "headers": {"content-type": "text/plain"},
+            "body": b"slow down",
+            "events": EVENTS,
+        },
+        "HTTP 429 (text/plain): slow down",
+    ),
+    (UnexpectedResponse(500, {}, b""), {}, "HTTP 500 (no content type): empty body"),
+]
+
+
+def test_tree() -> None:
+    assert LocalProtocolError.__bases__ == RemoteProtocolError.__bases__ == (ProtocolError,)
+    for remote in (EventTooLarge, InvalidJSON, IncompleteStream, UnexpectedResponse):
+        assert remote.__bases__ == (RemoteProtocolError,)
+    assert ProtocolError.__bases__ == (Exception,)
+
+
+@pytest.mark.parametrize(
+    "duplicate",
+    [
+        lambda error: error,
+        copy.copy,
+        copy.deepcopy,
+        *(
+            lambda error, protocol=protocol: pickle.loads(pickle.dumps(error, protocol))
+            for protocol in range(pickle.HIGHEST_PROTOCOL + 1)
+        ),
+    ],
+    ids=["itself", "copy", "deepcopy", *map("pickle {}".format, range(6))],
+)
+@pytest.mark.parametrize(
+    ("error", "attributes", "message"), ERRORS, ids=[message for *_, message in ERRORS]
+)
+def test_attributes_and_message_survive(
+    error: ProtocolError,
+    attributes: dict[str, object],
+    message: str,
+    duplicate: Callable[[ProtocolError], ProtocolError],
+) -> None:
+    if isinstance(error, RemoteProtocolError):
+        error.events = list(EVENTS)
+    twin = duplicate(error)
+    assert type(twin) is type(error)
+    assert {name: getattr(twin, name) for name in attributes} == attributes
+    assert str(twin) == message
+    assert repr(twin) == repr(error)
+
+
+def test_events_are_empty_until_a_decoder_fills_them() -> None:
+    first, second = EventTooLarge(1), EventTooLarge(1)
+    assert first.events == []
+    first.events.append(1)
+    assert second.events == []
+
+
+def test_line_of_invalid_json_is_cut() -> None:
+    error = InvalidJSON("no JSON", b"x" * 257)
+    assert error.line == b"x" * 256
+    assert "x" * 257 not in str(error)
+
+
+@pytest.mark.parametrize(
+    ("body", "shown"),
+    [
+        (b"a\r\n\t b\n", "a b"),
+        (b"\x1b[31mred\x07\x00\x7f\x9b", "\ufffd[31mred\ufffd\ufffd\ufffd\ufffd"),
+        ("\x9b2J \u202e \u2066é漢🎉".encode(), "\ufffd2J \ufffd \ufffdé漢🎉"),
+        (b"\xff", "\ufffd"),
+        (b" \n ", "empty body"),
+        (b"x" * 300, "x" * 300),
+        (b"x" * 301, "x" * 300 + "…"),
+        ("漢".encode() * 500, "漢" * 300 + "…"),
+    ],
+)
+def test_body_is_shown_in_short_and_cannot_steer_a_terminal(body: bytes, shown: str) -> None:
+    error = UnexpectedResponse(400, {"content-type": "text/html"}, body)
+    assert str(error) == f"HTTP 400 (text/html): {shown}"
+    assert error.body == body
+
+
+def test_content_type_cannot_steer_a_terminal_either() -> None:
+    error = UnexpectedResponse(400, {"content-type": "\x1b[2J"}, b"a")
+    assert str(error) == "HTTP 400 (\ufffd[2J): a"

@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from types import ModuleType
+
+import sseparse
+
+PUBLIC = {
+    # machines
+    "SSEDecoder",
+    "NDJSONDecoder",
+    "JSONSeqDecoder",
+    "Decoder",
+    "decoder_for",
+    # what they return
+    "ServerSentEvent",
+    "Comment",
+    "UnknownField",
+    # drivers
+    "decode",
+    "adecode",
+    # encoders
+    "encode_event",
+    "encode_comment",
+    "encode_json_line",
+    # errors
+    "ProtocolError",
+    "LocalProtocolError",
+    "RemoteProtocolError",
+    "EventTooLarge",
+    "InvalidJSON",
+    "IncompleteStream",
+    "UnexpectedResponse",
+}
+
+# Tells which modules the import loads.
+IMPORT = "import sys; before = set(sys.modules); import sseparse; print(*set(sys.modules) - before)"
+
+
+def test_public_names_are_exactly_these() -> None:
+    assert sorted(sseparse.__all__) == sorted(PUBLIC)
+    found = {
+        name
+        for name, value in vars(sseparse).items()
+        if not name.startswith("_") and not isinstance(value, ModuleType)
+    }
+    assert found == PUBLIC
+
+
+def test_public_names_are_documented() -> None:
+    assert [name for name in PUBLIC if not getattr(sseparse, name).__doc__] == []
+
+
+def test_import_loads_no_third_party_module_and_no_io() -> None:
+    command = [sys.executable, "-I", "-c", IMPORT]
+    loaded = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+    assert "sseparse._sse" in loaded
+    tops = {name.partition(".")[0] for name in loaded}
+    assert tops - sys.stdlib_module_names == {"sseparse"}
+    assert tops.isdisjoint({"asyncio", "socket", "ssl", "selectors", "http", "urllib"})
+    assert not {"sseparse.client", "sseparse.transports", "sseparse.__main__"} & set(loaded)
