@@ -1,12 +1,17 @@
 from __future__ import annotations
 
+import gc
 import os
+from collections.abc import AsyncIterator, Iterator
 from typing import Any, cast
 
+import anyio
 import pytest
 from hypothesis import settings
 
 from sseparse import SSEDecoder
+
+from .servers import open_sockets
 
 settings.register_profile("ci", deadline=None, max_examples=200)
 settings.register_profile("deep", deadline=None, max_examples=100_000)
@@ -28,3 +33,21 @@ def decoder_class(request: pytest.FixtureRequest) -> type[SSEDecoder[Any]]:
 @pytest.fixture(scope="session", params=["asyncio", "trio"])
 def anyio_backend(request: pytest.FixtureRequest) -> str:
     return cast("str", request.param)
+
+
+@pytest.fixture(scope="module")
+def quick_collection() -> Iterator[None]:
+    """Leave out what is older than a module's tests when garbage is collected."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
+@pytest.fixture
+async def nothing_is_left() -> AsyncIterator[None]:
+    """No socket is left open, and what is unclosed warns: the warnings are errors."""
+    before = open_sockets()
+    yield
+    assert open_sockets() == before
+    await anyio.lowlevel.checkpoint()

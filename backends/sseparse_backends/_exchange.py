@@ -122,8 +122,8 @@ class Exchange:
 
     def fail(self, error: Exception) -> None:
         """End the exchange with `error`, such as a timeout, that arose on this side."""
-        self.error = error
         self._enter(State.FAILED)
+        self.error = error
 
     def _receive_events(self, take: Callable[..., list[Any]], *data: bytes) -> list[Delta]:
         deltas: list[Delta] = []

@@ -33,13 +33,15 @@ class ReplyTimeout(RemoteProtocolError, TimeoutError):
     """
 
     def __init__(self, what: str, limit: float, text: str = "") -> None:
-        super().__init__(what, limit, text)
+        # Not through `super`, where an OSError would take the arguments for an errno and so on.
+        super().__init__()
+        self.args = (what, limit, text)
         self.what = what
         self.limit = limit
         self.text = text
 
     def __str__(self) -> str:
-        return f"{self.what} within {self.limit:g} seconds, {len(self.text)} characters in"
+        return f"{self.what} within {self.limit:g} seconds (characters so far: {len(self.text)})"
 
 
 def stream(
@@ -152,8 +154,11 @@ class ReplyStream:
                 return delta.text
 
     async def __aenter__(self) -> ReplyStream:
+        idle_deadline = anyio.current_time() + self._idle_timeout
         while self._exchange.state in (State.SENT, State.REFUSED):
-            await self._step(math.inf)
+            if self._closed:
+                raise LocalProtocolError("the stream was closed before it was opened")
+            await self._step(idle_deadline)
         if self._exchange.error is not None:
             await self.aclose()
             raise self._exchange.error
@@ -170,11 +175,15 @@ class ReplyStream:
     async def aclose(self) -> None:
         """Close the connection at once, from any task; an iteration in progress ends."""
         self._closed = True
+        self._deltas.clear()
         if self._step_scope is not None:
             self._step_scope.cancel()
         with anyio.CancelScope(shield=True):
             async with self._lock:
-                await self._close()
+                response, self._response = self._response, None
+                if response is not None:
+                    with anyio.move_on_after(_GRACE):
+                        await response.aclose()
 
     def __del__(self) -> None:
         if self._response is not None:
@@ -194,39 +203,41 @@ class ReplyStream:
 
     async def _step(self, idle_deadline: float) -> None:
         """Wait for the next thing from the network and give it to the exchange."""
-        async with self._lock:
-            if self._closed:
-                return
-            if self._response is None:
-                self._deadline = anyio.current_time() + self._timeout
-            scope = self._step_scope = anyio.CancelScope(
-                deadline=min(self._deadline, self._refusal_deadline, idle_deadline)
-            )
-            try:
+        try:
+            async with self._lock:
+                # While it waited, another task may have closed the stream, or received for both.
+                if self._closed or self._deltas or self._exchange.done:
+                    return
+                if self._response is None:
+                    self._deadline = anyio.current_time() + self._timeout
+                scope = self._step_scope = anyio.CancelScope(
+                    deadline=min(self._deadline, self._refusal_deadline, idle_deadline)
+                )
                 with scope:
                     await self._receive()
-            except ConnectionError as error:
-                if self._response is None:
-                    self._exchange.fail(error)
-                else:
-                    self._deltas += self._exchange.receive_end(error)
-            except BaseException:
-                await self._close()
-                raise
-            if scope.cancelled_caught and not self._closed:
-                self._time_out()
+                if scope.cancelled_caught and not self._closed:
+                    self._time_out()
+        except BaseException:
+            await self.aclose()
+            raise
 
     async def _receive(self) -> None:
         exchange = self._exchange
-        if self._response is None:
-            self._response = await self._transport.send(exchange.request)
-            exchange.receive_response(self._response.status, self._response.headers)
-            if exchange.state is State.REFUSED:
-                self._refusal_deadline = anyio.current_time() + _GRACE
-        elif data := await self._response.receive():
-            self._deltas += exchange.receive_data(data)
-        else:
-            self._deltas += exchange.receive_end()
+        try:
+            if self._response is None:
+                self._response = await self._transport.send(exchange.request)
+                exchange.receive_response(self._response.status, self._response.headers)
+                if exchange.state is State.REFUSED:
+                    self._refusal_deadline = anyio.current_time() + _GRACE
+            elif data := await self._response.receive():
+                self._deltas += exchange.receive_data(data)
+            else:
+                self._deltas += exchange.receive_end()
+        except ConnectionError as error:
+            if self._response is None:
+                exchange.fail(error)
+            else:
+                self._deltas += exchange.receive_end(error)
 
     def _time_out(self) -> None:
         exchange = self._exchange
@@ -237,13 +248,6 @@ class ReplyStream:
             exchange.fail(ReplyTimeout("the reply was not finished", self._timeout, exchange.text))
         else:
             exchange.fail(ReplyTimeout("no content arrived", self._idle_timeout, exchange.text))
-
-    async def _close(self) -> None:
-        self._closed = True
-        response, self._response = self._response, None
-        if response is not None:
-            with anyio.move_on_after(_GRACE, shield=True):
-                await response.aclose()
 
 
 class DeltaStream:

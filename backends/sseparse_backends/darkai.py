@@ -142,11 +142,13 @@ def _prompt(messages: Messages) -> str:
         return messages
     if not messages:
         raise ValueError("there is no message to send")
-    turns = [(message.get("role"), message.get("content")) for message in messages]
-    for turn in turns:
-        if not all(isinstance(part, str) for part in turn):
-            raise ValueError(f"a message has a role and a content, each a str, not {turn!r}")
-    if len(turns) == 1:
-        return str(turns[0][1])
-    transcript = [f"{str(role).capitalize()}: {content}" for role, content in turns]
-    return "\n".join([*transcript, "Assistant:"])
+    for message in messages:
+        match message:
+            case {"role": str(), "content": str()}:
+                pass
+            case _:
+                raise ValueError(f"a message has a role and a content, each a str: {message!r}")
+    if len(messages) == 1:
+        return str(messages[0]["content"])
+    turns = [f"{message['role'].capitalize()}: {message['content']}" for message in messages]
+    return "\n".join([*turns, "Assistant:"])

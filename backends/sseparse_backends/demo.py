@@ -89,7 +89,7 @@ class DemoApp:
             return
         try:
             query = msgspec.json.decode(body, type=_Query)
-        except msgspec.MsgspecError as problem:
+        except (msgspec.MsgspecError, RecursionError) as problem:
             error = {"error": {"message": f"invalid request: {problem}"}}
             await _send_page(send, 400, b"application/json", msgspec.json.encode(error))
             return
@@ -191,8 +191,6 @@ class DemoServer:
         self.url = f"http://{host}:{port}/chat"
         self._tasks = anyio.create_task_group()
         await self._tasks.__aenter__()
-        # A cancellation from outside ends the `async with`, and the server by its own way out.
-        self._tasks.cancel_scope.shield = True
         self._tasks.start_soon(self._serve)
         return self
 
@@ -203,13 +201,33 @@ class DemoServer:
         traceback: TracebackType | None,
     ) -> None:
         self._stop.set()
+        self._tasks.cancel_scope.shield = True
         # The exception is none of the server's: it goes on as it is, not in an ExceptionGroup.
-        await self._tasks.__aexit__(None, None, None)
-        self._socket.close()
+        try:
+            await self._tasks.__aexit__(None, None, None)
+        finally:
+            self._socket.close()
 
     async def _serve(self) -> None:
         serve = import_module(f"hypercorn.{_loop()}").serve
-        await serve(self._app, _Config(self._socket), shutdown_trigger=self._stop.wait)
+        # A cancellation from outside ends the `async with`, and the server by its own way out.
+        with anyio.CancelScope(shield=True):
+            await serve(self._run, _Config(self._socket), shutdown_trigger=self._stop.wait)
+
+    async def _run(self, scope: _Message, receive: _Receive, send: _Send) -> None:
+        """Run the application, and end it when the server stops."""
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        async with anyio.create_task_group() as tasks:
+            # From Python 3.12 on, hypercorn would wait for it, however long it takes.
+            tasks.start_soon(self._end_with_server, tasks.cancel_scope)
+            await self._app(scope, receive, send)
+            tasks.cancel_scope.cancel()
+
+    async def _end_with_server(self, scope: anyio.CancelScope) -> None:
+        await self._stop.wait()
+        scope.cancel()
 
 
 class _Config(Config):

@@ -53,6 +53,8 @@ class HTTPX2Transport:
                     content=request.body or None,
                     timeout=None,
                 )
+                if built.url.scheme not in ("http", "https") or not built.url.host:
+                    raise ValueError(f"not an http: or https: URL: {request.url!r}")
                 response = await client.send(built, stream=True, follow_redirects=True)
         except BaseException:
             if own is not None:
@@ -105,7 +107,7 @@ def _errors(url: str) -> Generator[None, None, None]:
         raise ConnectionError(f"{url}: {error!r}") from error
     except Exception as error:
         names = [cls.__name__ for cls in type(error).__mro__]
-        if "InvalidURL" in names or "UnsupportedProtocol" in names or "LocalProtocolError" in names:
+        if "InvalidURL" in names or "LocalProtocolError" in names:
             raise ValueError(f"{url}: {error}") from error
         if "RequestError" in names:
             raise ConnectionError(f"{url}: {_words(error)}") from error

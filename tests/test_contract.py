@@ -1,0 +1,106 @@
+"""The contract: what a backend and a user can rely on, and the names that there are."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import subprocess
+import sys
+from dataclasses import FrozenInstanceError
+from typing import Any
+
+import pytest
+
+import sseparse_backends
+from sseparse import RemoteProtocolError
+from sseparse_backends import (
+    BackendError,
+    Delta,
+    Finish,
+    Reasoning,
+    ReplyTimeout,
+    Text,
+    ToolCall,
+    Usage,
+)
+
+DELTAS: list[tuple[Delta, str]] = [
+    (Text("Hi"), "Text(text='Hi')"),
+    (Reasoning("Hm"), "Reasoning(text='Hm')"),
+    (ToolCall(1), "ToolCall(index=1, id='', name='', arguments='')"),
+    (Usage(), "Usage(input_tokens=0, output_tokens=0)"),
+    (Finish(), "Finish(reason=None)"),
+]
+
+
+def test_public_names_are_these() -> None:
+    assert sseparse_backends.__all__ == [
+        "Backend",
+        "BackendError",
+        "DarkAI",
+        "Delta",
+        "DeltaStream",
+        "Exchange",
+        "Finish",
+        "Messages",
+        "Reasoning",
+        "Reply",
+        "ReplyStream",
+        "ReplyTimeout",
+        "Text",
+        "ToolCall",
+        "Usage",
+        "get_backend",
+        "stream",
+    ]
+    assert all(hasattr(sseparse_backends, name) for name in sseparse_backends.__all__)
+
+
+def test_import_loads_no_http_library_and_no_server() -> None:
+    loaded = "{'httpx', 'httpx2', 'aiohttp', 'hypercorn', 'trio'} & set(sys.modules)"
+    code = f"import sseparse_backends, sys; print(sorted({loaded}))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+@pytest.mark.parametrize(("delta", "shown"), DELTAS)
+def test_delta_is_a_value(delta: Delta, shown: str) -> None:
+    assert repr(delta) == shown
+    assert pickle.loads(pickle.dumps(delta)) == copy.copy(delta) == delta
+    assert hash(copy.copy(delta)) == hash(delta)
+    field = shown.partition("(")[2].partition("=")[0]
+    with pytest.raises(FrozenInstanceError):
+        setattr(delta, field, "other")
+
+
+def test_deltas_of_different_classes_differ() -> None:
+    deltas: list[Any] = [Text("a"), Reasoning("a"), Finish("a"), ToolCall(0), Usage(0, 0)]
+    assert len(set(deltas)) == len(deltas)
+
+
+def test_backend_error_shows_what_the_service_sent() -> None:
+    error = BackendError({"code": 429})
+    assert error.payload == {"code": 429}
+    assert str(error) == "the service reports an error: {'code': 429}"
+    assert isinstance(error, RemoteProtocolError)
+
+
+def test_reply_timeout_is_a_timeout_error_that_tells_which_limit_and_how_far() -> None:
+    error = ReplyTimeout("no content arrived", 2.5, "Hi")
+    assert (error.what, error.limit, error.text) == ("no content arrived", 2.5, "Hi")
+    assert str(error) == "no content arrived within 2.5 seconds (characters so far: 2)"
+    assert isinstance(error, TimeoutError)
+    assert isinstance(error, RemoteProtocolError)
+
+
+@pytest.mark.parametrize("error", [BackendError({"code": 429}), ReplyTimeout("nothing", 2.5, "Hi")])
+def test_errors_survive_pickling_and_copying(error: RemoteProtocolError) -> None:
+    for twin in (pickle.loads(pickle.dumps(error)), copy.copy(error)):
+        assert type(twin) is type(error)
+        assert (twin.args, vars(twin), str(twin)) == (error.args, vars(error), str(error))
+
+
+def test_arguments_of_a_reply_timeout_are_not_those_of_an_os_error() -> None:
+    error = ReplyTimeout("nothing", 2.5, "Hi")
+    assert error.args == ("nothing", 2.5, "Hi")
+    assert (error.errno, error.strerror, error.filename) == (None, None, None)

@@ -1,0 +1,849 @@
+"""The driver, on asyncio and on trio: text to the letter, and nothing left open, however it ends.
+
+The logic is tested over a MemoryTransport, the network over real sockets.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import math
+import types
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator
+from contextlib import aclosing
+from typing import Any
+
+import anyio
+import httpx2
+import pytest
+from anyio.abc import SocketStream
+
+from sseparse import (
+    EventTooLarge,
+    IncompleteStream,
+    InvalidJSON,
+    LocalProtocolError,
+    UnexpectedResponse,
+)
+from sseparse.transports import Request, Transport
+from sseparse.transports.httpx2 import HTTPX2Transport
+from sseparse.transports.memory import MemoryResponse, MemoryTransport
+from sseparse_backends import (
+    Backend,
+    BackendError,
+    DarkAI,
+    Finish,
+    ReplyStream,
+    ReplyTimeout,
+    Text,
+    Usage,
+    stream,
+)
+
+from .servers import (
+    BODY,
+    CHATTER,
+    CHUNKED,
+    LAST_CHUNK,
+    TEXTS,
+    Server,
+    answer,
+    chunk,
+    event,
+    head,
+    http_proxy,
+    open_sockets,
+    read_request,
+    reset,
+    serve,
+    socks5_proxy,
+    until_client_leaves,
+)
+
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("quick_collection")]
+
+STALL = math.inf
+FIRST = event("text-chunk", text="first")
+LINES = {"content-type": "application/x-ndjson"}
+
+
+@pytest.fixture(autouse=True)
+async def nothing_is_left() -> AsyncIterator[None]:
+    """Let what is unclosed warn while its loop runs: the warnings are errors."""
+    yield
+    gc.collect()
+    await anyio.lowlevel.checkpoint()
+
+
+@pytest.fixture
+async def transport() -> AsyncIterator[Transport]:
+    """A client for many requests: to make one takes longer than to send with it."""
+    limits = httpx2.Limits(max_connections=None)
+    async with httpx2.AsyncClient(limits=limits, trust_env=False) as client:
+        yield HTTPX2Transport(client)
+
+
+def memory(*script: Any, **options: Any) -> MemoryTransport:
+    return MemoryTransport(MemoryResponse(script, **options))
+
+
+def ask(transport: Transport | None, server: Server | None = None, **options: Any) -> ReplyStream:
+    backend = DarkAI(api_endpoint=server.url) if server else DarkAI()
+    return stream(backend, "Hello", transport=transport, **options)
+
+
+async def collect(reply: ReplyStream) -> tuple[list[str], Exception | None]:
+    """What comes, and the error that ends it."""
+    texts: list[str] = []
+    try:
+        async with reply:
+            async for text in reply:
+                texts.append(text)  # noqa: PERF401 - what comes before an error is kept
+    except Exception as error:
+        return texts, error
+    return texts, None
+
+
+# Iteration
+
+
+async def test_text_comes_as_it_arrives() -> None:
+    going_on = anyio.Event()
+
+    async def wait(_: SocketStream) -> None:
+        await going_on.wait()
+
+    async with (
+        serve(answer(head() + FIRST, wait, BODY)) as server,
+        ask(None, server) as reply,
+    ):
+        with anyio.fail_after(5):
+            assert await anext(reply) == "first"
+        going_on.set()
+        assert [text async for text in reply] == TEXTS
+
+
+async def test_request_is_the_backends() -> None:
+    transport = memory(BODY)
+    async with stream(DarkAI(), "Hello", model="gpt-4o", transport=transport) as reply:
+        assert reply.model == "gpt-4o"
+    assert transport.requests == [DarkAI().request("Hello", model="gpt-4o")]
+
+
+async def test_options_are_the_backends() -> None:
+    transport = memory(b'{"done": null}\n', headers=LINES)
+    async with stream(CHATTER, "Hello", transport=transport, volume=11):
+        pass
+    assert transport.requests == [CHATTER.request("Hello", volume=11)]
+
+
+async def test_wrong_arguments_raise_at_once_and_open_nothing() -> None:
+    transport = memory(BODY)
+    with pytest.raises(ValueError, match="no model"):
+        ask(transport, model="gpt-9")
+    with pytest.raises(TypeError, match="no option volume"):
+        ask(transport, volume=11)
+    with pytest.raises(ValueError, match="either a transport or a proxy"):
+        ask(transport, proxy="http://127.0.0.1:1")
+    with pytest.raises(ValueError, match="ftp"):
+        ask(None, proxy="ftp://127.0.0.1:1")
+    assert transport.requests == []
+
+
+async def test_nothing_is_sent_before_it_is_opened() -> None:
+    transport = memory(BODY)
+    reply = ask(transport)
+    await anyio.lowlevel.checkpoint()
+    assert transport.requests == []
+    assert await reply.text() == "".join(TEXTS)
+    assert len(transport.requests) == 1
+
+
+async def test_without_async_with_the_end_of_the_iteration_closes_it() -> None:
+    transport = memory(BODY, STALL)
+    assert [text async for text in ask(transport)] == TEXTS
+    assert transport.open == 0
+
+
+async def test_body_after_the_finish_is_not_awaited() -> None:
+    transport = memory(BODY, STALL)
+    with anyio.fail_after(5):
+        assert await collect(ask(transport)) == (TEXTS, None)
+    assert transport.open == 0
+
+
+async def test_finished_iteration_stays_finished() -> None:
+    async with ask(memory(BODY)) as reply:
+        assert [text async for text in reply] == TEXTS
+        assert [text async for text in reply] == []
+    async with reply:
+        assert [text async for text in reply] == []
+    assert await reply.text() == "".join(TEXTS)
+
+
+async def test_text_is_the_whole_of_it_with_what_has_been_iterated_over() -> None:
+    async with ask(memory(BODY)) as reply:
+        assert await anext(reply) == TEXTS[0]
+        assert await reply.text() == await reply.text() == "".join(TEXTS)
+
+
+async def test_deltas_are_typed_and_usage_and_reason_are_kept() -> None:
+    lines = [b'{"usage": [3, 0]}\n{"text": "Hi"}\n', b'{"usage": [3, 1]}\n{"done": "stop"}\n']
+    transport = memory(*lines, headers=LINES)
+    async with stream(CHATTER, "Hello", model="large", transport=transport) as reply:
+        assert (reply.model, reply.usage, reply.finish_reason) == ("large", None, None)
+        deltas = [delta async for delta in reply.deltas()]
+        assert (reply.usage, reply.finish_reason) == (Usage(3, 1), "stop")
+    assert deltas == [Usage(3, 0), Text("Hi"), Usage(3, 1), Finish("stop")]
+
+
+async def test_iteration_over_text_passes_other_deltas_by() -> None:
+    transport = memory(b'{"usage": [3, 0]}\n{"text": "Hi"}\n{"done": "stop"}\n', headers=LINES)
+    async with stream(CHATTER, "Hello", transport=transport) as reply:
+        assert [text async for text in reply] == ["Hi"]
+
+
+async def test_two_tasks_share_a_reply_without_loss_or_error() -> None:
+    texts: list[str] = []
+
+    async def eat(reply: ReplyStream) -> None:
+        async for text in reply:
+            texts.append(text)
+            await anyio.lowlevel.checkpoint()
+
+    transport = memory(FIRST, BODY)
+    async with ask(transport) as reply, anyio.create_task_group() as tasks:
+        tasks.start_soon(eat, reply)
+        tasks.start_soon(eat, reply)
+    assert texts == ["first", *TEXTS]
+
+
+# Any cut
+
+
+async def test_split_at_every_byte_changes_nothing(transport: Transport) -> None:
+    positions = iter(range(1, len(BODY)))
+
+    async def split(connection: SocketStream) -> None:
+        at = next(positions)
+        await connection.send(chunk(BODY[:at]) + chunk(BODY[at:]) + LAST_CHUNK)
+
+    async with serve(answer(CHUNKED, split)) as server:
+        for _ in range(1, len(BODY)):
+            assert await collect(ask(transport, server)) == (TEXTS, None)
+        assert next(positions, None) is None
+        await server.until_open(0)
+
+
+def _closing(body: bytes) -> list[bytes]:
+    return [head(200, "connection: close"), body]
+
+
+def _between_chunks(body: bytes) -> list[bytes]:
+    return [CHUNKED, chunk(body)]
+
+
+def _inside_a_chunk(body: bytes) -> list[bytes]:
+    return [CHUNKED, b"%x\r\n%s" % (len(BODY) + 1, body)]
+
+
+def _of_a_length(body: bytes) -> list[bytes]:
+    return [head(200, f"content-length: {len(BODY) + 1}"), body]
+
+
+@pytest.mark.parametrize("framing", [_closing, _between_chunks, _inside_a_chunk, _of_a_length])
+async def test_cut_after_every_byte_is_incomplete_until_the_stream_end_is_complete(
+    transport: Transport, framing: Callable[[bytes], list[bytes]]
+) -> None:
+    positions = iter(range(len(BODY) + 1))
+
+    async def cut(connection: SocketStream) -> None:
+        for piece in framing(BODY[: next(positions)]):
+            await connection.send(piece)
+
+    async with serve(answer(cut)) as server:
+        for position in range(len(BODY) + 1):
+            texts, error = await collect(ask(transport, server))
+            assert texts == TEXTS[: BODY[:position].count(b"\n\n")]
+            if position == len(BODY):
+                assert error is None
+                continue
+            assert isinstance(error, IncompleteStream)
+            assert error.text == "".join(texts)
+            if framing is _closing:
+                assert error.__cause__ is None
+            else:
+                assert isinstance(error.__cause__, ConnectionError)
+        await server.until_open(0)
+
+
+async def test_reset_after_every_byte_is_incomplete_with_the_failure_as_cause(
+    transport: Transport,
+) -> None:
+    # A reset may overtake the data: it waits until the client has all the text there is.
+    position = 0
+    arrived = anyio.Event()
+
+    async def reset_at(connection: SocketStream) -> None:
+        await connection.send(CHUNKED + chunk(BODY[:position]))
+        await arrived.wait()
+        await reset(connection)
+
+    async with serve(answer(reset_at)) as server:
+        for position in range(len(BODY)):
+            arrived = anyio.Event()
+            async with ask(transport, server) as reply:
+                expected = TEXTS[: BODY[:position].count(b"\n\n")]
+                assert [await anext(reply) for _ in expected] == expected
+                arrived.set()
+                with pytest.raises(IncompleteStream) as caught:
+                    await anext(reply)
+            assert caught.value.text == "".join(expected)
+            assert isinstance(caught.value.__cause__, ConnectionError)
+        await server.until_open(0)
+
+
+async def test_reset_after_the_stream_end_is_no_error(transport: Transport) -> None:
+    async with (
+        serve(answer(CHUNKED, chunk(BODY), reset)) as server,
+        ask(transport, server) as reply,
+    ):
+        assert await reply.text() == "".join(TEXTS)
+
+
+# Errors
+
+
+@pytest.mark.parametrize(
+    ("bad", "error_class"),
+    [
+        (event("error", code="overloaded"), BackendError),
+        (b"data: {\n\n", InvalidJSON),
+        (b"data: " + b"x" * 200, EventTooLarge),
+        (ConnectionError("cut"), IncompleteStream),
+        (b"", IncompleteStream),
+    ],
+)
+async def test_error_comes_after_the_text_before_it_and_again_at_each_further_step(
+    bad: bytes | Exception, error_class: type[Exception]
+) -> None:
+    transport = memory(*[FIRST + bad] if isinstance(bad, bytes) else [FIRST, bad])
+    backend = DarkAI(strict=True, max_event_size=100)
+    async with stream(backend, "Hello", transport=transport) as reply:
+        assert await anext(reply) == "first"
+        with pytest.raises(error_class) as caught:
+            await anext(reply)
+        assert transport.open == 0
+        for again in (reply.__anext__, reply.deltas().__anext__, reply.text, reply.__aenter__):
+            with pytest.raises(error_class) as caught_again:
+                await again()
+            assert caught_again.value is caught.value
+
+
+async def test_failure_to_connect_is_a_connection_error() -> None:
+    async with serve(answer()) as server:
+        pass
+    texts, error = await collect(ask(None, server))
+    assert texts == []
+    assert isinstance(error, ConnectionError)
+    assert server.url in str(error)
+
+
+@pytest.mark.parametrize("error", [ConnectionError("refused"), ValueError("bad URL")])
+async def test_failure_to_send_is_raised_as_it_is(error: Exception) -> None:
+    assert await collect(ask(MemoryTransport(error))) == ([], error)
+    with pytest.raises(type(error)) as caught:
+        await ask(MemoryTransport(error)).text()
+    assert caught.value is error
+
+
+async def test_unforeseen_error_passes_and_closes_the_connection() -> None:
+    transport = memory(FIRST, ZeroDivisionError())
+    reply = ask(transport)
+    assert await anext(reply) == "first"
+    with pytest.raises(ZeroDivisionError):
+        await anext(reply)
+    assert transport.open == 0
+    with pytest.raises(LocalProtocolError, match="closed before the reply was finished"):
+        await reply.text()
+
+
+async def test_bug_in_a_backend_passes_and_closes_the_connection() -> None:
+    transport = memory(b'{"surprise": 1}\n', headers=LINES)
+    reply = stream(CHATTER, "Hello", transport=transport)
+    with pytest.raises(KeyError, match="error"):
+        await anext(reply)
+    assert transport.open == 0
+
+
+async def test_exception_of_the_consumer_passes_as_it_is_and_closes_the_connection() -> None:
+    error = RuntimeError("the consumer's")
+    async with serve(answer(head() + FIRST, until_client_leaves)) as server:
+
+        async def consume() -> None:
+            async with ask(None, server) as reply:
+                async for _ in reply:
+                    raise error
+
+        with pytest.raises(RuntimeError) as caught:
+            await consume()
+        assert caught.value is error
+        await server.until_open(0)
+
+
+# Refusals
+
+
+@pytest.mark.parametrize(
+    ("status", "content_type", "said"),
+    [
+        (503, "application/json", '{"error": "overloaded"}'),
+        (429, "text/event-stream", 'data: {"error": "slow down"}'),
+        (200, "text/html; charset=utf-8", "<h1>Sign in</h1>"),
+        (200, "application/x-ndjson", "{}"),
+    ],
+)
+async def test_refusal_is_raised_on_entering_with_the_words_of_the_service(
+    status: int, content_type: str, said: str
+) -> None:
+    refusal = head(status, "x-request-id: 7", content_type=content_type) + said.encode()
+    async with serve(answer(refusal)) as server:
+        with pytest.raises(UnexpectedResponse) as caught:
+            async with ask(None, server):
+                pytest.fail("it was refused")
+        error = caught.value
+        assert (error.status, error.body.decode()) == (status, said)
+        assert error.headers["content-type"] == content_type
+        assert error.headers["x-request-id"] == "7"
+        assert said in str(error)
+        await server.until_open(0)
+
+
+async def test_endless_refusal_is_read_up_to_64_kib() -> None:
+    async def pour(connection: SocketStream) -> None:
+        while True:
+            await connection.send(b"no " * 1000)
+
+    async with serve(answer(head(500), pour)) as server:
+        with anyio.fail_after(5):
+            _, error = await collect(ask(None, server))
+        assert isinstance(error, UnexpectedResponse)
+        assert error.body == (b"no " * 65536)[:65536]
+        await server.until_open(0)
+
+
+@pytest.mark.parametrize("limit", [None, 0.5])
+async def test_refusal_that_never_ends_is_read_for_a_second_at_most(limit: float | None) -> None:
+    async with serve(answer(head(500) + b"go away", until_client_leaves)) as server:
+        with anyio.fail_after(5):
+            _, error = await collect(ask(None, server, timeout=limit))
+        assert isinstance(error, UnexpectedResponse)
+        assert error.body == b"go away"
+        await server.until_open(0)
+
+
+async def test_refusal_whose_body_is_cut_is_still_a_refusal() -> None:
+    async with serve(answer(head(500, "content-length: 100") + b"go away")) as server:
+        _, error = await collect(ask(None, server))
+        assert isinstance(error, UnexpectedResponse)
+        assert error.body == b"go away"
+
+
+# Closing
+
+
+async def test_leaving_early_closes_the_connection() -> None:
+    async with serve(answer(head() + FIRST, until_client_leaves)) as server:
+        async with ask(None, server) as reply:
+            async for _ in reply:
+                break
+            assert server.open == 1
+        await server.until_open(0)
+        assert [text async for text in reply] == []
+
+
+async def test_leaving_before_the_first_step_closes_the_connection() -> None:
+    async with serve(answer(head(), until_client_leaves)) as server:
+        async with ask(None, server):
+            assert server.open == 1
+        await server.until_open(0)
+
+
+@pytest.mark.parametrize("entered", [True, False])
+async def test_aclose_from_another_task_ends_an_iteration_at_once(entered: bool) -> None:
+    async with serve(answer(head() + FIRST, until_client_leaves)) as server:
+        reply = ask(None, server)
+        arrived = anyio.Event()
+        texts: list[str] = []
+
+        async def iterate() -> None:
+            if entered:
+                await reply.__aenter__()
+            async for text in reply:
+                texts.append(text)
+                arrived.set()
+
+        with anyio.fail_after(5):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(iterate)
+                await arrived.wait()
+                await anyio.wait_all_tasks_blocked()
+                await reply.aclose()
+        assert texts == ["first"]
+        await server.until_open(0)
+
+
+async def test_aclose_from_another_task_ends_the_sending_too() -> None:
+    async with serve(answer(until_client_leaves)) as server:
+        reply = ask(None, server)
+        texts: list[str] = []
+
+        async def iterate() -> None:
+            texts.extend([text async for text in reply])
+
+        with anyio.fail_after(5):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(iterate)
+                await server.until_open(1)
+                await reply.aclose()
+        assert texts == []
+        await server.until_open(0)
+
+
+async def test_aclose_while_it_is_being_entered_is_an_error_there() -> None:
+    async with serve(answer(until_client_leaves)) as server:
+        reply = ask(None, server)
+
+        async def enter() -> None:
+            with pytest.raises(LocalProtocolError, match="closed"):
+                await reply.__aenter__()
+
+        with anyio.fail_after(5):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(enter)
+                await server.until_open(1)
+                await reply.aclose()
+        await server.until_open(0)
+
+
+async def test_closed_stream_cannot_be_entered() -> None:
+    transport = memory(BODY)
+    reply = ask(transport)
+    await reply.aclose()
+    with pytest.raises(LocalProtocolError, match="closed"):
+        async with reply:
+            pytest.fail("it was closed")
+    assert transport.requests == []
+
+
+async def test_closed_stream_yields_nothing_more_even_if_it_has_arrived() -> None:
+    async with ask(memory(BODY)) as reply:
+        assert await anext(reply) == TEXTS[0]
+    assert [text async for text in reply] == []
+    assert [delta async for delta in reply.deltas()] == []
+
+
+async def test_text_of_a_stream_closed_early_is_a_local_protocol_error() -> None:
+    async with ask(memory(FIRST, STALL)) as reply:
+        assert await anext(reply) == "first"
+    with pytest.raises(LocalProtocolError, match="closed before the reply was finished"):
+        await reply.text()
+
+
+async def test_closing_again_does_nothing() -> None:
+    transport = memory(FIRST, STALL)
+    async with ask(transport) as reply:
+        await reply.aclose()
+        await reply.aclose()
+        assert transport.open == 0
+
+
+async def test_closing_that_hangs_is_given_up_after_a_second() -> None:
+    class Clinging(MemoryTransport):
+        async def send(self, request: Request) -> Any:
+            response = await super().send(request)
+            response.aclose = anyio.sleep_forever  # type: ignore[method-assign]
+            return response
+
+    with anyio.fail_after(5):
+        async with ask(Clinging(MemoryResponse([FIRST, STALL]))) as reply:
+            assert await anext(reply) == "first"
+
+
+async def test_unclosed_stream_warns() -> None:
+    reply = ask(memory(FIRST, STALL))
+    assert await anext(reply) == "first"
+    with pytest.warns(ResourceWarning, match="unclosed .*ReplyStream"):
+        del reply
+
+
+# Cancellation
+
+
+@types.coroutine
+def _cancelled_at(
+    number: int, scope: anyio.CancelScope, coroutine: Coroutine[Any, Any, None]
+) -> Generator[Any, Any, None]:
+    """Run `coroutine`, and cancel `scope` where it waits for that many times, from 0."""
+    resume: Callable[[Any], Any] = coroutine.send
+    with_what: Any = None
+    while True:
+        try:
+            waits_for = resume(with_what)
+        except StopIteration:
+            return
+        if number == 0:
+            scope.cancel()
+        number -= 1
+        try:
+            resume, with_what = coroutine.send, (yield waits_for)
+        except BaseException as error:
+            resume, with_what = coroutine.throw, error
+
+
+async def cancelling_at_each_await(
+    run: Callable[[], Coroutine[Any, Any, None]], check: Callable[[], Awaitable[None]]
+) -> int:
+    """Run it as often as it waits, cancelled at its first wait, its second, ...; `check` each."""
+    number = 0
+    while True:
+        with anyio.fail_after(5), anyio.CancelScope() as scope:
+            await _cancelled_at(number, scope, run())
+        await check()
+        if not scope.cancel_called:
+            return number
+        number += 1
+
+
+@pytest.mark.parametrize(
+    ("script", "status"),
+    [
+        ([FIRST, 0.0, BODY[:-1], BODY[-1:]], 200),
+        ([FIRST, ConnectionError("cut")], 200),
+        ([FIRST, BODY, STALL], 200),
+        ([FIRST, 0.0, BODY], 500),
+    ],
+    ids=["good", "cut", "finished", "refused"],
+)
+async def test_cancellation_at_any_await_closes_the_response(
+    script: list[bytes | float | Exception], status: int
+) -> None:
+    transport = memory(*script, status=status)
+
+    async def run() -> None:
+        await collect(ask(transport))
+
+    async def check() -> None:
+        assert transport.open == 0
+
+    assert await cancelling_at_each_await(run, check) > 3
+    assert len(transport.requests) > 3
+
+
+@pytest.mark.parametrize("entered", [True, False])
+async def test_cancellation_at_any_await_closes_the_socket(
+    transport: Transport, entered: bool
+) -> None:
+    async with serve(answer(CHUNKED, chunk(FIRST), chunk(BODY), until_client_leaves)) as server:
+
+        async def run() -> None:
+            reply = ask(transport, server)
+            if entered:
+                assert await collect(reply) == (["first", *TEXTS], None)
+            else:
+                assert [text async for text in reply] == ["first", *TEXTS]
+
+        async def check() -> None:
+            await server.until_open(0)
+
+        before = open_sockets()
+        assert await cancelling_at_each_await(run, check) > 3
+        assert open_sockets() == before
+        # The client is as good as new.
+        assert await collect(ask(transport, server)) == (["first", *TEXTS], None)
+
+
+async def test_cancellation_at_any_await_closes_a_client_of_its_own() -> None:
+    async with serve(answer(head() + FIRST + BODY, until_client_leaves)) as server:
+
+        async def run() -> None:
+            assert await ask(None, server).text() == "first" + "".join(TEXTS)
+
+        async def check() -> None:
+            await server.until_open(0)
+
+        before = open_sockets()
+        assert await cancelling_at_each_await(run, check) > 3
+        assert open_sockets() == before
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_timeout_of_asyncio_ends_a_step_and_closes_the_connection() -> None:
+    async with serve(answer(head() + FIRST, until_client_leaves)) as server:
+        reply = ask(None, server)
+        assert await anext(reply) == "first"
+        with pytest.raises(TimeoutError) as caught:
+            async with asyncio.timeout(0.01):
+                await anext(reply)
+        assert type(caught.value) is TimeoutError
+        await server.until_open(0)
+        assert [text async for text in reply] == []
+
+
+async def test_cancelled_stream_yields_nothing_more_and_has_no_text() -> None:
+    reply = ask(memory(FIRST, STALL))
+    assert await anext(reply) == "first"
+    with anyio.move_on_after(0.01) as scope:
+        await anext(reply)
+    assert scope.cancelled_caught
+    with pytest.raises(LocalProtocolError, match="closed before the reply was finished"):
+        await reply.text()
+
+
+# Timeouts
+
+
+@pytest.mark.parametrize(
+    ("script", "text"),
+    [([STALL], ""), ([FIRST, STALL], "first"), ([FIRST, *[0.01, b": ping\n\n"] * 1000], "first")],
+    ids=["silence", "stall", "pings"],
+)
+@pytest.mark.parametrize("limit", ["timeout", "idle_timeout"])
+async def test_timeout_is_raised_with_the_text_so_far(
+    limit: str, script: list[bytes | float], text: str
+) -> None:
+    transport = memory(*script)
+    with anyio.fail_after(5):
+        texts, error = await collect(ask(transport, None, **{limit: 0.1}))
+    assert isinstance(error, ReplyTimeout)
+    assert (error.limit, error.text, "".join(texts)) == (0.1, text, text)
+    what = "the reply was not finished" if limit == "timeout" else "no content arrived"
+    assert error.what == what
+    assert transport.open == 0
+
+
+async def test_total_timeout_is_not_extended_by_content() -> None:
+    transport = memory(*[FIRST, 0.01] * 1000)
+    with anyio.fail_after(5):
+        texts, error = await collect(ask(transport, timeout=0.2))
+    assert isinstance(error, ReplyTimeout)
+    assert error.text == "first" * len(texts)
+    assert len(texts) > 1
+
+
+async def test_idle_timeout_is_extended_by_content() -> None:
+    # All in all it takes longer than the timeout.
+    transport = memory(*[FIRST, 0.05] * 10, BODY)
+    texts, error = await collect(ask(transport, idle_timeout=0.3))
+    assert (len(texts), error) == (10 + len(TEXTS), None)
+
+
+async def test_idle_timeout_does_not_count_the_time_of_a_slow_consumer() -> None:
+    async with ask(memory(FIRST, BODY), idle_timeout=0.05) as reply:
+        texts: list[str] = []
+        async for text in reply:
+            texts.append(text)
+            await anyio.sleep(0.06)
+    assert texts == ["first", *TEXTS]
+
+
+@pytest.mark.parametrize("limit", ["timeout", "idle_timeout"])
+@pytest.mark.parametrize("entered", [True, False])
+async def test_server_that_never_answers_is_a_timeout(limit: str, entered: bool) -> None:
+    async with serve(answer(until_client_leaves)) as server:
+        reply = ask(None, server, **{limit: 0.1})
+        with anyio.fail_after(5), pytest.raises(ReplyTimeout) as caught:
+            await (reply.__aenter__() if entered else reply.text())
+        assert caught.value.text == ""
+        await server.until_open(0)
+
+
+async def test_timeout_is_600_seconds_by_default_and_none_is_no_limit() -> None:
+    class Clocked(MemoryTransport):
+        async def send(self, request: Request) -> Any:
+            deadlines.append(anyio.current_effective_deadline())
+            return await super().send(request)
+
+    deadlines: list[float] = []
+    start = anyio.current_time()
+    for options in ({}, {"timeout": 600}, {"timeout": None}):
+        await ask(Clocked(MemoryResponse([BODY])), **options).text()
+    assert deadlines == [pytest.approx(start + 600, abs=10)] * 2 + [math.inf]
+
+
+# Many, and through proxies
+
+
+async def test_hundred_replies_at_once_do_not_mix(transport: Transport) -> None:
+    everybody = anyio.Event()
+
+    async def echo(connection: SocketStream, server: Server) -> None:
+        number = (await read_request(connection)).rpartition(b"#")[2].partition(b'"')[0]
+        if server.open == 100:
+            everybody.set()
+        await everybody.wait()
+        text = event("text-chunk", text=number.decode())
+        await connection.send(head() + text + event("stream-end"))
+
+    async def ask_for(number: int) -> None:
+        query = f"Say #{number}"
+        async with stream(DarkAI(api_endpoint=server.url), query, transport=transport) as reply:
+            answers[number] = await reply.text()
+
+    answers: dict[int, str] = {}
+    with anyio.fail_after(30):
+        async with serve(echo) as server:
+            async with anyio.create_task_group() as tasks:
+                for number in range(100):
+                    tasks.start_soon(ask_for, number)
+            await server.until_open(0)
+    assert answers == {number: str(number) for number in range(100)}
+
+
+async def test_http_proxy_gets_the_whole_url_and_the_reply_streams_through_it() -> None:
+    async with (
+        serve(answer(head() + FIRST, until_client_leaves)) as server,
+        serve(http_proxy) as proxy,
+    ):
+        async with ask(None, server, proxy=f"http://127.0.0.1:{proxy.port}") as reply:
+            assert await anext(reply) == "first"
+        await proxy.until_open(0)
+        await server.until_open(0)
+    assert proxy.requests[0].startswith(f"POST {server.url} HTTP/1.1\r\n".encode())
+    assert proxy.requests[0].endswith(server.requests[0].partition(b" HTTP/1.1\r\n")[2])
+
+
+@pytest.mark.parametrize("scheme", ["socks5", "socks5h"])
+async def test_socks_proxy_connects_and_the_reply_streams_through_it(scheme: str) -> None:
+    async with (
+        serve(answer(head() + FIRST, until_client_leaves)) as server,
+        serve(socks5_proxy) as proxy,
+    ):
+        async with ask(None, server, proxy=f"{scheme}://127.0.0.1:{proxy.port}") as reply:
+            assert await anext(reply) == "first"
+        await proxy.until_open(0)
+        await server.until_open(0)
+    assert proxy.requests == [f"127.0.0.1:{server.port}".encode()]
+
+
+async def test_proxy_that_is_not_there_is_a_connection_error() -> None:
+    async with serve(http_proxy) as proxy:
+        pass
+    async with serve(answer(head() + BODY)) as server:
+        _, error = await collect(ask(None, server, proxy=f"http://127.0.0.1:{proxy.port}"))
+    assert isinstance(error, ConnectionError)
+    assert server.connections == 0
+
+
+async def test_aclosing_works_as_with_an_asynchronous_generator() -> None:
+    transport = memory(FIRST, STALL)
+    async with aclosing(ask(transport)) as reply:
+        assert await anext(reply) == "first"
+    assert transport.open == 0
+
+
+# mypy holds them to the types.
+async def _types(backend: Backend) -> None:
+    async with stream(backend, "Hello") as reply:
+        async for text in reply:
+            text.upper()
