@@ -1,219 +1,170 @@
-"""Time every parser on every stream, and print a table.
+"""Measure, and tell: `python -m benchmarks`.
 
-How the times come about:
-
-- A parser that gets a stream wrong is shown as wrong, and has no time for it.
-- In each round every parser goes once over every stream, in an order shuffled anew, so that a
-  machine that slows down slows all of them alike. A time is the median over the rounds.
-- The garbage of one parser is collected before the clock of the next starts, and none while it
-  runs: what a collection costs depends on the rest of the program, not on the parser.
+It runs itself again in an environment with the peers, which uv makes for it.
 """
 
 from __future__ import annotations
 
 import argparse
-import gc
-import platform
-import random
+import json
+import os
+import shutil
+import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from fnmatch import fnmatchcase
-from importlib.metadata import version
-from itertools import zip_longest
 from pathlib import Path
-from reprlib import Repr
-from statistics import geometric_mean, median
-from time import perf_counter_ns
+from typing import Any
 
 from rich.console import Console
 from rich.progress import Progress
-from rich.table import Table
 
-from sseparse import ServerSentEvent
+from . import drivers, end_to_end, parsing, report, scale
+from .conformance import conformance
+from .peers import OWN, MissingPeer, NodeParser, find_peers
+from .runs import Effort, Run, measure
 
-from .fixtures import FIXTURES, Fixture
-from .peers import PEERS, Peer
+PARSERS_QUICK = Effort(rounds=3, seconds=0, patience=1)
+PARSERS_FULL = Effort(rounds=40, seconds=1, patience=20)
+CLIENTS_QUICK = Effort(rounds=3, seconds=3, patience=30)
+CLIENTS_FULL = Effort(rounds=15, seconds=60, patience=60)
 
-QUICK_ROUNDS = 15
-FULL_ROUNDS = 100
-
-_short = Repr()
-_short.maxstring = 60
-
-
-class Run:
-    """One parser on one stream in one chunking: its times, or what it gets wrong."""
-
-    def __init__(self, peer: Peer, fixture: Fixture, chunking: str) -> None:
-        self.peer = peer
-        self.fixture = fixture
-        self.chunking = chunking
-        self.name = f"{fixture.name}/{chunking}"
-        self.times: list[float] = []
-        self.mistake = ""
-
-    def check(self) -> None:
-        """Compare the parser's events with the expected ones, and keep the first difference."""
-        try:
-            parsed = self.peer.parse(self.fixture.chunks(self.chunking))
-        except Exception as error:
-            self.mistake = f"raised {error!r}"
-            return
-        pairs = zip_longest(map(self.peer.read, parsed), self.fixture.expected)
-        for number, (event, expected) in enumerate(pairs, 1):
-            if event != expected:
-                self.mistake = f"event {number} is {_show(event)}, expected {_show(expected)}"
-                return
-
-    def time(self) -> None:
-        """Go over the stream once and add the nanoseconds per event to `times`."""
-        chunks = self.fixture.chunks(self.chunking)
-        gc.collect()
-        start = perf_counter_ns()
-        parsed = self.peer.parse(chunks)  # freeing the events is not in the time
-        stop = perf_counter_ns()
-        self.times.append((stop - start) / len(parsed))
-
-    @property
-    def ns(self) -> float:
-        """The median of the times."""
-        return median(self.times)
-
-    @property
-    def spread(self) -> float:
-        """The median distance of a time from the median, as a part of that."""
-        return median(abs(time - self.ns) for time in self.times) / self.ns
-
-
-def _show(event: ServerSentEvent | None) -> str:
-    if event is None:
-        return "nothing"
-    kind, data, last_id = map(_short.repr, (event.event, event.data, event.id))
-    return f"(event={kind}, data={data}, id={last_id})"
-
-
-def measure(runs: Sequence[Run], rounds: int, console: Console) -> None:
-    """Check all runs, then time those that are right, all of them in each round."""
-    for run in runs:
-        run.check()  # which also warms up
-    timed = [run for run in runs if not run.mistake]
-    shuffle = random.Random(0).shuffle
-    gc_was_enabled = gc.isenabled()
-    gc.collect()
-    gc.freeze()  # what exists by now need not be looked at before every run
-    gc.disable()
-    try:
-        # A bar that refreshed itself would do so from a thread, in the time of some parser.
-        progress = Progress(
-            console=console,
-            auto_refresh=False,
-            transient=True,
-            disable=not console.is_terminal,
-        )
-        with progress:
-            for _ in progress.track(range(rounds), description=f"{rounds} rounds"):
-                shuffle(timed)
-                for run in timed:
-                    run.time()
-    finally:
-        gc.unfreeze()
-        if gc_was_enabled:
-            gc.enable()
-
-
-def _ratios(runs: Sequence[Run]) -> dict[Run, float]:
-    base = {run.name: run.ns for run in runs if run.peer is PEERS[0] and run.times}
-    return {run: run.ns / base[run.name] for run in runs if run.times and run.name in base}
-
-
-def report(runs: Sequence[Run], console: Console) -> None:
-    """Print the times, what was wrong, the geometric means, and what it was measured on."""
-    ratios = _ratios(runs)
-    times = Table("stream/chunks", "parser")
-    for heading in ("ns per event", "±", "ratio"):
-        times.add_column(heading, justify="right")
-    previous = ""
-    for run in runs:
-        first = run.name != previous
-        if first:
-            times.add_section()
-            previous = run.name
-        cells = ["wrong"]
-        if run.times:
-            cells = [f"{run.ns:,.0f}", f"{run.spread:.0%}"]
-            cells += [f"{ratios[run]:.2f}"] if run in ratios else []
-        times.add_row(run.name if first else "", run.peer.name, *cells)
-    console.print(times)
-    for run in runs:
-        if run.mistake:
-            message = f"{run.peer.name} gets {run.name} wrong: {run.mistake}"
-            console.print(message, markup=False, highlight=False)
-
-    means = Table("parser", "version")
-    for heading in ("cases", "geometric mean of the ratios"):
-        means.add_column(heading, justify="right")
-    for peer in PEERS:
-        own = [ratio for run, ratio in ratios.items() if run.peer is peer]
-        mean = f"{geometric_mean(own):.2f}" if own else ""
-        means.add_row(peer.name, version(peer.name), str(len(own)), mean)
-    console.print(means)
-    python = f"{platform.python_implementation()} {platform.python_version()}"
-    console.print(f"{python}, {platform.system()}, {_cpu()}", highlight=False)
-
-
-def _cpu() -> str:
-    # On Linux platform.processor() is mostly empty, or no more than the architecture.
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        for line in cpuinfo.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
-
-
-def _positive(value: str) -> int:
-    if not value.isdecimal() or int(value) < 1:
-        raise argparse.ArgumentTypeError(f"must be a number of at least 1: {value!r}")
-    return int(value)
+WITHOUT_UV = (
+    "uv is not here, which makes an environment with all the peers. Where they are missing:\n"
+    "    pip install -e . --group dev --group bench"
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the benchmark; the exit status is 1 if sseparse itself gets a stream wrong."""
+    """Run the benchmarks; the exit status is 1 if sseparse itself gets something wrong."""
+    arguments = sys.argv[1:] if argv is None else list(argv)
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
-        description="Time sseparse beside other parsers of event streams, from bytes to events.",
+        description="Time sseparse beside others. A full run writes benchmarks/results/ and the "
+        "README's section on performance; the others write nothing.",
         allow_abbrev=False,
     )
-    group = parser.add_mutually_exclusive_group()
-    group.add_argument("--rounds", type=_positive, default=FULL_ROUNDS, help="default: %(default)s")
-    group.add_argument(
-        "--quick",
-        dest="rounds",
-        action="store_const",
-        const=QUICK_ROUNDS,
-        help=f"{QUICK_ROUNDS} rounds",
-    )
+    parser.add_argument("--quick", action="store_true", help="few rounds, in under three minutes")
     parser.add_argument(
         "--only",
         metavar="PATTERN",
         default="",
-        help="only where PATTERN, which may have wildcards, is found in stream/chunks, "
-        "such as openai/1024",
+        help="only where PATTERN, which may have wildcards, is found in section/case, such as "
+        "parsing/openai/1024, NDJSON, drivers, end to end, scale or conformance",
     )
-    options = parser.parse_args(argv)
-    runs = [
-        Run(peer, fixture, chunking)
-        for fixture in FIXTURES
-        for chunking in fixture.chunkings
-        for peer in PEERS
-    ]
-    selected = [run for run in runs if fnmatchcase(run.name, f"*{options.only}*")]
-    if not selected:
-        names = ", ".join(dict.fromkeys(run.name for run in runs))
-        parser.error(f"--only {options.only!r} is found in none of: {names}")
-    measure(selected, options.rounds, Console(stderr=True))
-    report(selected, Console())
-    return int(any(run.mistake for run in selected if run.peer is PEERS[0]))
+    parser.add_argument(
+        "--against", metavar="FILE", type=Path, help="compare with an earlier results.json"
+    )
+    parser.add_argument(
+        "--python", metavar="VERSION", help="the Python of the environment; by default, this one"
+    )
+    parser.add_argument(
+        "--here",
+        action="store_true",
+        help="run in this environment, with the peers that it has",
+    )
+    options = parser.parse_args(arguments)
+    earlier = None
+    if options.against is not None:
+        try:
+            earlier = json.loads(options.against.read_text("utf-8"))
+        except (OSError, ValueError) as error:
+            parser.error(f"--against {options.against}: {error}")
+    if not options.here:
+        uv = os.environ.get("UV") or shutil.which("uv")
+        if uv is not None:
+            return _run_again(uv, options.python, arguments)
+        print(WITHOUT_UV, file=sys.stderr)
+
+    publishing = not (options.quick or options.only)
+    if publishing:
+        report.check_publishable()  # before all the work
+    results = run(options.only, quick=options.quick)
+    if options.python:
+        results["about"]["command"] += f" --python {_python_version()}"
+    if not (results["runs"] or results["scale"] or results["conformance"]):
+        parser.error(f"--only {options.only!r} is found in no section/case")
+    console = Console()
+    for table in report.tables(results):
+        table.show(console)
+    if earlier is not None:
+        report.against(results, earlier, options.against.name).show(console)
+    if publishing:
+        report.publish(results)
+    return int(_wrong(results))
+
+
+def _python_version() -> str:
+    return ".".join(map(str, sys.version_info[:2]))
+
+
+def _run_again(uv: str, version: str | None, arguments: list[str]) -> int:
+    python = version or _python_version()
+    environment = [uv, "run", "--isolated", "--group", "bench", "--python", python]
+    command = [*environment, "python", "-m", "benchmarks", "--here", *arguments]
+    return subprocess.run(command, cwd=report.ROOT, check=False).returncode
+
+
+def run(pattern: str = "", *, quick: bool) -> report.Results:
+    """Measure what `pattern` is found in, and return the results."""
+
+    def wanted(name: str) -> bool:
+        return fnmatchcase(name, f"*{pattern}*")
+
+    def selected(runs: Iterator[Run]) -> list[Run]:
+        return [run for run in runs if wanted(f"{run.section}/{run.case}")]
+
+    parsers = PARSERS_QUICK if quick else PARSERS_FULL
+    clients = CLIENTS_QUICK if quick else CLIENTS_FULL
+    peers, missing = find_peers()
+    versions = {peer.name: peer.version for peer in peers}
+    runs: list[Run] = []
+    scales: dict[str, Any] = {}
+    broken: dict[str, Any] = {}
+    console = Console(stderr=True)
+    with ExitStack() as stack:
+        node: NodeParser | None = None
+        if selected(parsing.parsing_runs(peers, None)):
+            try:
+                node = NodeParser()
+            except MissingPeer as error:
+                missing[NodeParser.name] = str(error)
+            else:
+                stack.callback(node.close)
+                versions[node.name] = node.version
+        # A bar that refreshed itself would do so from a thread, in the time of some run.
+        bar = Progress(
+            console=console, auto_refresh=False, transient=True, disable=not console.is_terminal
+        )
+        progress = stack.enter_context(bar)
+        if chosen := selected(parsing.parsing_runs(peers, node)):
+            runs += measure(chosen, parsers, progress, "parsing")
+        if chosen := selected(parsing.ndjson_runs()):
+            runs += measure(chosen, parsers, progress, "NDJSON")
+        if chosen := selected(drivers.driver_runs()):
+            runs += measure(chosen, parsers, progress, "drivers")
+        if any(wanted(f"{end_to_end.SECTION}/{path}") for path in end_to_end.PATHS):
+            url = stack.enter_context(end_to_end.serving())
+            chosen = selected(end_to_end.end_to_end_runs(url))
+            runs += measure(chosen, clients, progress, "end to end")
+        if wanted("scale"):
+            for loop in progress.track(scale.LOOPS, description="scale"):
+                replies, repeats = (scale.REPLIES // 5, 1) if quick else (scale.REPLIES, 3)
+                scales[loop] = scale.measure_scale(loop, replies, repeats)
+                progress.refresh()
+        if wanted("conformance"):
+            broken = {peer.name: conformance(peer) for peer in peers}
+    return report.collect(runs, versions, missing, scales, broken)
+
+
+def _wrong(results: report.Results) -> bool:
+    """Return whether something of this library is wrong."""
+    own_sections = (parsing.NDJSON_SECTION, drivers.SECTION)
+    return any(
+        "mistake" in row and (row["section"] in own_sections or row["who"].startswith("sseparse"))
+        for row in results["runs"]
+    ) or any(results["conformance"].get(who, {}).get("broken") for who in OWN)
 
 
 if __name__ == "__main__":

@@ -1,41 +1,50 @@
-"""Named event streams, modelled on real ones, each with the events that are in it.
+"""Named streams, modelled on real ones, each with what is in it.
 
-All are ASCII, which favours the parsers that decode a whole chunk before they split it. An
-expected event is written down beside its bytes and never comes from a parser.
+What is expected is written down beside its bytes and never comes from a parser.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import cycle, islice
+from typing import Any
 
 from sseparse import ServerSentEvent
 
-# What one write of a server has, and the event in it, or None for a comment.
+# What one write of a server has, and the event in it, or None for no event.
 Write = tuple[bytes, ServerSentEvent | None]
 
 TEXT = "Why did the parser stop ? It saw a blank line , and had nothing more to say ."
+WORLD_TEXT = "Warum hörte der Parser auf ? 因为 他 看到 一个 空行 。 Παράξενο — 🎉 👩‍💻 !"
 
 
 @dataclass(frozen=True)
 class Fixture:
-    """A stream: what its server writes at once, the events, and how to cut it.
+    """A stream: what its server writes at once, what is in it, and how to cut it.
 
-    chunkings: "event" for a chunk per write, or the size of a chunk in bytes, in digits.
+    expected: the events, or the values of NDJSON.
+    chunkings: "event" for a chunk per write, or the size of a chunk in bytes, in digits, or
+        "whole".
     """
 
     name: str
     writes: Sequence[bytes]
-    expected: Sequence[ServerSentEvent]
+    expected: Sequence[Any]
     chunkings: Sequence[str]
+
+    @property
+    def count(self) -> int:
+        """How many events there are; where there is none, how many writes."""
+        return len(self.expected) or len(self.writes)
 
     def chunks(self, chunking: str) -> list[bytes]:
         """Return the stream cut by one of the `chunkings`."""
         if chunking == "event":
             return list(self.writes)
-        size = int(chunking)
         body = b"".join(self.writes)
+        size = len(body) if chunking == "whole" else int(chunking)
         return [body[start : start + size] for start in range(0, len(body), size)]
 
 
@@ -44,7 +53,7 @@ def _fixture(
 ) -> Fixture:
     writes, events = zip(*stream(), strict=True)
     expected = tuple(event for event in events if event is not None)
-    return Fixture(stream.__name__, writes, expected, chunkings)
+    return Fixture(stream.__name__.replace("_", "-"), writes, expected, chunkings)
 
 
 def _write(data: str, event: str = "") -> Write:
@@ -53,8 +62,8 @@ def _write(data: str, event: str = "") -> Write:
     return f"event: {event}\ndata: {data}\n\n".encode(), ServerSentEvent(event, data)
 
 
-def _tokens(count: int) -> Iterator[str]:
-    return (f" {word}" for word in islice(cycle(TEXT.split()), count))
+def _tokens(count: int, text: str = TEXT) -> Iterator[str]:
+    return (f" {word}" for word in islice(cycle(text.split()), count))
 
 
 def openai() -> Iterator[Write]:
@@ -115,15 +124,13 @@ def anthropic() -> Iterator[Write]:
     yield _write('{"type":"message_stop"     }', "message_stop")
 
 
-def multiline() -> Iterator[Write]:
-    """The state of a job, as indented JSON: an ID, a type, and 24 data lines an event."""
-    for step in range(1, 301):
-        lines = ["{", f'  "step": {step},', '  "tasks": [']
-        lines += [f'    {{"name": "task-{task}", "done": {step * task}}},' for task in range(19)]
-        lines += ["  ]", "}"]
-        fields = "".join(f"data: {line}\n" for line in lines)
-        event = ServerSentEvent("snapshot", "\n".join(lines), id=str(step))
-        yield f"id: {step}\nevent: snapshot\n{fields}\n".encode(), event
+def identified() -> Iterator[Write]:
+    """A feed of changes that can be resumed: an ID, a type, and 1 KiB of data an event."""
+    for number in range(1, 501):
+        head, tail = f'{{"title":"Page {number}","comment":"', '"}'
+        data = head + "".join(islice(cycle(TEXT), 1024 - len(head + tail))) + tail
+        event = ServerSentEvent("change", data, id=f"1740000000-{number}")
+        yield f"id: {event.id}\nevent: change\ndata: {data}\n\n".encode(), event
 
 
 def heartbeat() -> Iterator[Write]:
@@ -138,6 +145,35 @@ def heartbeat() -> Iterator[Write]:
         )
 
 
+def crlf() -> Iterator[Write]:
+    """The stream anthropic, with lines that end at CRLF."""
+    for write, event in anthropic():
+        yield write.replace(b"\n", b"\r\n"), event
+
+
+def cr() -> Iterator[Write]:
+    """The stream anthropic, with lines that end at CR."""
+    for write, event in anthropic():
+        yield write.replace(b"\n", b"\r"), event
+
+
+def multibyte() -> Iterator[Write]:
+    """Small events of which most are not ASCII, one to four bytes a character."""
+    for token in _tokens(3000, WORLD_TEXT):
+        yield _write(f'{{"event":"text-chunk","data":{{"text":"{token}"}}}}')
+
+
+def large_multiline() -> Iterator[Write]:
+    """The state of a job, as indented JSON: an ID, a type, and 600 data lines an event."""
+    for step in range(1, 31):
+        lines = ["{", f'  "step": {step},', '  "tasks": [']
+        lines += [f'    {{"name": "task-{task}", "done": {step * task}}},' for task in range(595)]
+        lines += ["  ]", "}"]
+        fields = "".join(f"data: {line}\n" for line in lines)
+        event = ServerSentEvent("snapshot", "\n".join(lines), id=str(step))
+        yield f"id: {step}\nevent: snapshot\n{fields}\n".encode(), event
+
+
 def drip() -> Iterator[Write]:
     """One line of 256 KiB in tiny chunks, where a parser that copies its buffer is quadratic."""
     head, tail = '{"type":"image","b64_json":"', '"}'
@@ -145,11 +181,42 @@ def drip() -> Iterator[Write]:
     yield _write(head + "".join(islice(cycle("iVBORw0KGgoAAAANSUhEUg"), length)) + tail)
 
 
+def invalid_lines() -> Iterator[Write]:
+    """A broken proxy: four lines that mean nothing before the data of each event."""
+    for number, token in enumerate(_tokens(2000)):
+        write, event = _write(f'{{"text":"{token}"}}')
+        noise = f"error: upstream {number}\nDATA: no\nretry: soon\nx-request: 0123456789abcdef\n"
+        yield noise.encode() + write, event
+
+
+def idle() -> Iterator[Write]:
+    """Nothing happens: comments alone. Its times are per comment."""
+    for _ in range(5000):
+        yield b": ping - 2025-01-01 00:00:00+00:00\n\n", None
+
+
 FIXTURES = (
     _fixture(openai),
     _fixture(darkai),
     _fixture(anthropic),
-    _fixture(multiline),
+    _fixture(identified),
     _fixture(heartbeat),
+    _fixture(crlf),
+    _fixture(cr),
+    _fixture(multibyte),
+    _fixture(large_multiline),
     _fixture(drip, chunkings=("4",)),
+    _fixture(invalid_lines),
+    _fixture(idle),
 )
+
+
+def _ndjson(fixture: Fixture) -> Fixture:
+    """Return the payloads of `fixture` as NDJSON, a line each."""
+    payloads = [event.data for event in fixture.expected if event.data != "[DONE]"]
+    writes = [f"{payload}\n".encode() for payload in payloads]
+    values = [json.loads(payload) for payload in payloads]
+    return Fixture(f"{fixture.name}.ndjson", writes, values, ("whole", "1024", "65536"))
+
+
+NDJSON_FIXTURES = tuple(_ndjson(fixture) for fixture in FIXTURES[:3])

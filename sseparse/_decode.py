@@ -11,7 +11,7 @@ from typing import Any, Generic, Protocol, TypeVar, cast, overload
 
 from ._errors import LocalProtocolError, RemoteProtocolError
 from ._events import ServerSentEvent
-from ._sse import SSEDecoder
+from ._fastest import SSEDecoder
 
 T = TypeVar("T")
 

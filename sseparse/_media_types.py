@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from ._fastest import SSEDecoder
 from ._json_lines import JSONSeqDecoder, NDJSONDecoder
-from ._sse import SSEDecoder
 
 _DECODERS: dict[str, type[SSEDecoder[Any] | NDJSONDecoder[Any] | JSONSeqDecoder[Any]]] = {
     "text/event-stream": SSEDecoder,

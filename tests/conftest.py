@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gc
+import importlib.util
 import os
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, cast
@@ -9,7 +10,7 @@ import anyio
 import pytest
 from hypothesis import settings
 
-from sseparse import SSEDecoder
+from sseparse._sse import SSEDecoder
 
 from .servers import open_sockets
 
@@ -18,7 +19,11 @@ settings.register_profile("deep", deadline=None, max_examples=100_000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 # Every implementation of SSEDecoder: each test of the decoder runs on all of them.
-DECODER_CLASSES = [SSEDecoder]
+DECODER_CLASSES: list[type[SSEDecoder[Any]]] = [SSEDecoder]
+if importlib.util.find_spec("sseparse._speedups"):
+    from sseparse import _speedups
+
+    DECODER_CLASSES.append(_speedups.SSEDecoder)
 
 
 @pytest.fixture(

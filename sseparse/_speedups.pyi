@@ -1,0 +1,1 @@
+from ._sse import SSEDecoder as SSEDecoder
