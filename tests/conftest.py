@@ -14,23 +14,20 @@ from sseparse._sse import SSEDecoder
 
 from .servers import open_sockets
 
+settings.register_profile("brief", deadline=None, max_examples=20)
 settings.register_profile("ci", deadline=None, max_examples=200)
 settings.register_profile("deep", deadline=None, max_examples=100_000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 # Every implementation of SSEDecoder: each test of the decoder runs on all of them.
-DECODER_CLASSES: list[type[SSEDecoder[Any]]] = [SSEDecoder]
+DECODER_CLASSES: dict[str, type[SSEDecoder[Any]]] = {"python": SSEDecoder}
 if importlib.util.find_spec("sseparse._speedups"):
     from sseparse import _speedups
 
-    DECODER_CLASSES.append(_speedups.SSEDecoder)
+    DECODER_CLASSES["compiled"] = _speedups.SSEDecoder
 
 
-@pytest.fixture(
-    scope="session",
-    params=DECODER_CLASSES,
-    ids=lambda c: cast("str", c.__module__ + "." + c.__name__),
-)
+@pytest.fixture(scope="session", params=DECODER_CLASSES.values(), ids=list(DECODER_CLASSES))
 def decoder_class(request: pytest.FixtureRequest) -> type[SSEDecoder[Any]]:
     return cast("type[SSEDecoder[Any]]", request.param)
 
