@@ -138,7 +138,7 @@ class Exchange:
                 for delta in self._reply.interpret(event):
                     deltas.append(delta)
                     self._note(delta)
-                    if self.done:
+                    if self.state is State.FINISHED:
                         return deltas
         except RemoteProtocolError as error:
             failure = error

@@ -190,6 +190,11 @@ class ReplyStream:
             warnings.warn(f"unclosed {self!r}", ResourceWarning, stacklevel=2, source=self)
 
     async def _next(self) -> Delta:
+        if not self._deltas:
+            await self._wait_for_deltas()
+        return self._deltas.popleft()
+
+    async def _wait_for_deltas(self) -> None:
         idle_deadline = anyio.current_time() + self._idle_timeout
         while not self._deltas:
             if self._exchange.error is not None:
@@ -199,7 +204,6 @@ class ReplyStream:
                 await self.aclose()
                 raise StopAsyncIteration
             await self._step(idle_deadline)
-        return self._deltas.popleft()
 
     async def _step(self, idle_deadline: float) -> None:
         """Wait for the next thing from the network and give it to the exchange."""
