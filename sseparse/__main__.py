@@ -20,10 +20,10 @@ except ImportError:  # pragma: no cover
 
 import sseparse
 
-_DECODERS: dict[str, Callable[[], sseparse.Decoder[Any]]] = {
-    "sse": sseparse.SSEDecoder,
-    "ndjson": sseparse.NDJSONDecoder,
-    "json-seq": sseparse.JSONSeqDecoder,
+_DECODERS: dict[str, Callable[[int], sseparse.Decoder[Any]]] = {
+    "sse": lambda limit: sseparse.SSEDecoder(max_event_size=limit),
+    "ndjson": lambda limit: sseparse.NDJSONDecoder(max_line_size=limit),
+    "json-seq": lambda limit: sseparse.JSONSeqDecoder(max_text_size=limit),
 }
 
 
@@ -42,10 +42,8 @@ class CommandLine(click.Group):
         for entry in entry_points(group="sseparse.commands", name=cmd_name):
             try:
                 command: click.Command = entry.load()
-            except ImportError as error:
-                raise click.ClickException(
-                    f"{cmd_name} needs more packages ({error}): pip install 'sseparse[cli]'"
-                ) from error
+            except (ImportError, AttributeError) as error:
+                return _unloadable(cmd_name, error)
             return command
         return None
 
@@ -55,13 +53,28 @@ class CommandLine(click.Group):
             return super().invoke(ctx)
         except BrokenPipeError:
             raise  # click knows what to do
-        except (sseparse.ProtocolError, OSError, ValueError) as error:
+        except (sseparse.ProtocolError, OSError, ValueError, ImportError) as error:
             raise click.ClickException(str(error)) from error
         except BaseException as error:
             if not _is_interrupt(error):
                 raise
             click.echo(err=True)
             ctx.exit(130)  # what a shell reports for a program that Ctrl-C ended
+
+
+def _unloadable(name: str, error: Exception) -> click.Command:
+    """Return what stands in for a command, so that the others can still be listed."""
+
+    def fail() -> None:
+        raise click.ClickException(f"{message}: pip install 'sseparse[cli]'")
+
+    message = f"{name} cannot be loaded ({error})"
+    return click.Command(
+        name,
+        callback=fail,
+        help=message,
+        context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
+    )
 
 
 def _is_interrupt(error: BaseException) -> bool:
@@ -82,12 +95,20 @@ def main() -> None:
 @main.command()
 @click.argument("file", type=click.File("rb"), default="-")
 @click.option("--format", type=click.Choice(sorted(_DECODERS)), default="sse", show_default=True)
-def decode(file: BinaryIO, format: str) -> None:
+@click.option(
+    "--limit",
+    type=click.IntRange(min=1),
+    default=64 * 1024 * 1024,
+    show_default=True,
+    metavar="BYTES",
+    help="The largest event, line or text.",
+)
+def decode(file: BinaryIO, format: str, limit: int) -> None:
     """Print each item of FILE, or of standard input, as a line of JSON, as it arrives.
 
     An event becomes an object with "event", "data", "id" and "retry".
     """
-    decoder = _DECODERS[format]()
+    decoder = _DECODERS[format](limit)
     for item in sseparse.decode(file, decoder):
         if isinstance(item, sseparse.ServerSentEvent):
             value = {"event": item.event, "data": item.data, "id": item.id, "retry": item.retry}
@@ -97,8 +118,10 @@ def decode(file: BinaryIO, format: str) -> None:
         line = json.dumps(value, ensure_ascii=False).encode("utf-8", "backslashreplace")
         sys.stdout.buffer.write(line + b"\n")
         sys.stdout.buffer.flush()
-    if isinstance(decoder, sseparse.SSEDecoder) and decoder.incomplete:
+    if getattr(decoder, "incomplete", False):
         raise click.ClickException("the stream ended inside an event")
+    if skipped := getattr(decoder, "skipped", 0):
+        raise click.ClickException(f"skipped texts that are no JSON: {skipped}")
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ class Decoder(Protocol[T]):
 
 
 @overload
-def decode(source: Any) -> Generator[ServerSentEvent, None, None]: ...
+def decode(source: Any, decoder: None = None) -> Generator[ServerSentEvent, None, None]: ...
 @overload
 def decode(source: Any, decoder: Decoder[T]) -> Generator[T, None, None]: ...
 
@@ -83,7 +83,7 @@ def _chunks(source: Any) -> Iterator[Any]:
 
 
 @overload
-def adecode(source: Any) -> AsyncItems[ServerSentEvent]: ...
+def adecode(source: Any, decoder: None = None) -> AsyncItems[ServerSentEvent]: ...
 @overload
 def adecode(source: Any, decoder: Decoder[T]) -> AsyncItems[T]: ...
 
@@ -98,7 +98,10 @@ def adecode(source: Any, decoder: Decoder[Any] | None = None) -> AsyncItems[Any]
         end with an empty chunk.
     decoder, errors: as for `decode`; TypeError for a source that is not asynchronous.
 
-    To leave early, use `contextlib.aclosing`: it closes what was made to read the source.
+    To leave early, use `contextlib.aclosing`: it closes what was made to read the source. After
+    an error each further step raises it again; after a cancellation, one over a generator, such
+    as that of a response, raises a LocalProtocolError.
+    Items that have arrived are handed out without a checkpoint.
     """
     return AsyncItems(source, SSEDecoder() if decoder is None else decoder)
 
@@ -111,8 +114,10 @@ class AsyncItems(Generic[T]):
         self._chunks = _async_chunks(source)
         self._decoder = decoder
         self._items: Iterator[T] = iter(())
-        self._error: BaseException | None = None
+        # What went wrong: raised by each further step.
+        self._error: Exception | None = None
         self._over = False
+        self._busy = False
 
     def __aiter__(self) -> AsyncItems[T]:
         return self
@@ -122,31 +127,40 @@ class AsyncItems(Generic[T]):
             for item in self._items:
                 return item
             if self._error is not None:
-                await self.aclose()  # if this is cancelled, the error is still to come
-                error, self._error = self._error, None
-                raise error
+                await self.aclose()
+                raise self._error
             if self._over:
                 raise StopAsyncIteration
+            if self._busy:
+                raise LocalProtocolError("another task is waiting for the next item")
+            self._busy = True
             try:
                 self._items = iter(await self._step())
-            except RemoteProtocolError as error:
-                events, error.events = error.events, []
-                self._items = iter(events)
-                self._error = error
+            finally:
+                self._busy = False
 
     async def _step(self) -> list[T]:
+        """Return the items of the next chunk, or those before an error, which is kept."""
         try:
-            chunk = await anext(self._chunks)
-        except StopAsyncIteration:
-            self._over = True
-            return self._decoder.close()
+            try:
+                chunk = await anext(self._chunks)
+            except StopAsyncIteration:
+                self._over = True
+                return self._decoder.close()
+            return self._decoder.feed(chunk)
+        except RemoteProtocolError as error:
+            self._error = error
+            items, error.events = error.events, []
+            return items
+        except Exception as error:
+            self._error = error
+            return []
         except BaseException as error:
+            # A cancellation: a stream can be read on, but what is left of a generator looks like
+            # an end.
             if isinstance(self._chunks, AsyncGenerator):
-                # A generator is over after an exception, a cancellation too: the next step would
-                # take that for the end of the stream.
-                self._chunks = _Failed(error)
+                self._error = LocalProtocolError(f"the iteration was ended before by {error!r}")
             raise
-        return self._decoder.feed(chunk)
 
     async def aclose(self) -> None:
         """End the iteration, and close what was made to read the source, but not the source."""
@@ -201,13 +215,3 @@ class _Reads(AsyncIterator[Any]):
         if len(chunk) == 0:
             raise StopAsyncIteration
         return chunk
-
-
-class _Failed(AsyncIterator[Any]):
-    """What is left of a generator that failed."""
-
-    def __init__(self, error: BaseException) -> None:
-        self._error = error
-
-    async def __anext__(self) -> Any:
-        raise LocalProtocolError(f"the source has failed before: {self._error!r}")

@@ -58,12 +58,18 @@ class _TextDecoder(ABC, Generic[T]):
         """
         if self._over:
             raise LocalProtocolError(f"feed() after {self._over}: make a new decoder")
+        chunk = as_bytes(data)
         values: list[T] = []
         try:
-            self._take(as_bytes(data), values)
+            self._take(chunk, values)
         except RemoteProtocolError as error:
             self._over = type(error).__name__
             error.events = values
+            raise
+        except BaseException:
+            # Such as KeyboardInterrupt: values are lost, so it must not seem that the stream
+            # can go on.
+            self._over = "a failure"
             raise
         return values
 

@@ -27,6 +27,8 @@
 #define MAX_RECONNECTION_TIME PY_LLONG_MAX
 /* An idle decoder keeps no buffer larger than this. */
 #define IDLE_CAPACITY 64
+/* Types that repeat are words. */
+#define LONGEST_REMEMBERED_TYPE 64
 
 /* ---- module state --------------------------------------------------------------------------- */
 
@@ -55,8 +57,8 @@ typedef struct {
     Py_ssize_t capacity;
 } Buffer;
 
-enum { OPEN, CLOSED, TOO_LARGE };
-static const char *const OVER[] = {"", "close()", "EventTooLarge"};
+enum { OPEN, CLOSED, TOO_LARGE, FAILED };
+static const char *const OVER[] = {"", "close()", "EventTooLarge", "a failure"};
 
 typedef struct {
     PyObject_HEAD
@@ -89,15 +91,16 @@ static struct PyModuleDef speedups_module;
 
 static const unsigned char BOM[] = {0xEF, 0xBB, 0xBF};
 
-/* Take the decoder for this thread. Return -1 with an error if this thread has it already. */
+/* Take the decoder for this thread. Return -1 with an error if this thread has it already. With
+   the GIL, another thread can find it taken only where a finalizer has let that thread run. */
 static int
 enter(Decoder *self)
 {
 #ifdef Py_GIL_DISABLED
     unsigned long me = PyThread_get_thread_ident();
-    if (__atomic_load_n(&self->owner, __ATOMIC_RELAXED) != me) {
+    if (_Py_atomic_load_ulong_relaxed(&self->owner) != me) {
         PyMutex_Lock(&self->mutex);
-        __atomic_store_n(&self->owner, me, __ATOMIC_RELAXED);
+        _Py_atomic_store_ulong_relaxed(&self->owner, me);
         return 0;
     }
 #else
@@ -114,7 +117,7 @@ static void
 leave(Decoder *self)
 {
 #ifdef Py_GIL_DISABLED
-    __atomic_store_n(&self->owner, 0, __ATOMIC_RELAXED);
+    _Py_atomic_store_ulong_relaxed(&self->owner, 0);
     PyMutex_Unlock(&self->mutex);
 #else
     self->busy = 0;
@@ -367,7 +370,9 @@ interpret(Decoder *self, const char *line, Py_ssize_t size, int blank_follows, P
             if (type == NULL) {
                 return -1;
             }
-            Py_XSETREF(self->last_event_type, Py_NewRef(type));
+            if (value_size <= LONGEST_REMEMBERED_TYPE) {
+                Py_XSETREF(self->last_event_type, Py_NewRef(type));
+            }
         }
         Py_XSETREF(self->event_type, type);
         return 0;
@@ -506,6 +511,7 @@ discard(Decoder *self)
     release(&self->tail);
     release(&self->data);
     Py_CLEAR(self->event_type);
+    Py_CLEAR(self->last_event_type);
     Py_XSETREF(self->id_buffer, Py_NewRef(self->last_event_id));
 }
 
@@ -578,7 +584,13 @@ decoder_init(Decoder *self, PyObject *args, PyObject *kwargs)
             return -1;
         }
     }
+    /* Not of a subclass, which could refer to anything: items are not tracked. */
+    last_event_id = PyUnicode_FromObject(last_event_id);
+    if (last_event_id == NULL) {
+        return -1;
+    }
     if (enter(self) < 0) {
+        Py_DECREF(last_event_id);
         return -1;
     }
     self->limit = limit;
@@ -586,7 +598,7 @@ decoder_init(Decoder *self, PyObject *args, PyObject *kwargs)
     self->unknown_fields = (char)unknown_fields;
     self->dispatch_at_eof = (char)dispatch_at_eof;
     self->reconnection_time = -1;
-    Py_SETREF(self->last_event_id, Py_NewRef(last_event_id));
+    Py_SETREF(self->last_event_id, last_event_id);
     discard(self);
     leave(self);
     return 0;
@@ -595,10 +607,8 @@ decoder_init(Decoder *self, PyObject *args, PyObject *kwargs)
 static int
 decoder_traverse(Decoder *self, visitproc visit, void *arg)
 {
+    /* All else that it refers to is strings, of exactly that class. */
     Py_VISIT(Py_TYPE(self));
-    /* It may be of a subclass of str. All other strings were made here. */
-    Py_VISIT(self->last_event_id);
-    Py_VISIT(self->id_buffer);
     return 0;
 }
 
@@ -623,7 +633,9 @@ run(Decoder *self, int (*parser)(Decoder *, const char *, const char *, PyObject
     const char *bytes, Py_ssize_t size)
 {
     PyObject *items = PyList_New(0);
-    if (items != NULL && parser(self, bytes, bytes + size, items) < 0) {
+    if (items == NULL || parser(self, bytes, bytes + size, items) < 0) {
+        /* Items are lost: it must not seem that the stream can go on. */
+        self->over = FAILED;
         Py_CLEAR(items);
     }
     shrink(&self->tail);
@@ -650,11 +662,17 @@ PyDoc_STRVAR(feed_doc, "feed($self, data, /)\n--\n\n"
 "`events`), LocalProtocolError after that or after `close`, TypeError for a str.");
 
 static PyObject *
+feed_after_end(Decoder *self)
+{
+    return PyErr_Format(self->state->local_protocol_error,
+                        "feed() after %s: reset() the decoder first", OVER[(int)self->over]);
+}
+
+static PyObject *
 decoder_feed(Decoder *self, PyObject *data)
 {
     if (self->over) {
-        return PyErr_Format(self->state->local_protocol_error,
-                            "feed() after %s: reset() the decoder first", OVER[(int)self->over]);
+        return feed_after_end(self);
     }
     PyObject *bytes = PyBytes_CheckExact(data)
                           ? Py_NewRef(data)
@@ -666,8 +684,10 @@ decoder_feed(Decoder *self, PyObject *data)
     Py_ssize_t limit = 0;
     int is_too_large = 0;
     if (enter(self) == 0) {
-        items = run(self, self->at_start ? parse_start : parse, PyBytes_AS_STRING(bytes),
-                    PyBytes_GET_SIZE(bytes));
+        /* as_bytes may have run Python code, and that anything. */
+        items = self->over ? feed_after_end(self)
+                           : run(self, self->at_start ? parse_start : parse,
+                                 PyBytes_AS_STRING(bytes), PyBytes_GET_SIZE(bytes));
         limit = self->limit;
         is_too_large = self->over == TOO_LARGE;
         leave(self);
@@ -752,14 +772,19 @@ done:
     return result;
 }
 
-/* The readers of a state: a borrowed value, of the right type, or an error. */
+/* The readers of a state: a new reference to a value of the right type, or an error. */
 static PyObject *
-get(PyObject *state, const char *name, PyTypeObject *type)
+get(PyObject *state, const char *name, PyTypeObject *type, int or_none)
 {
-    PyObject *value = PyDict_GetItemString(state, name);
-    if (value == NULL || !PyObject_TypeCheck(value, type)) {
-        PyErr_Format(PyExc_ValueError, "not a state of SSEDecoder: %s", name);
+    PyObject *key = PyUnicode_FromString(name);
+    PyObject *value = key == NULL ? NULL : Py_XNewRef(PyDict_GetItemWithError(state, key));
+    Py_XDECREF(key);
+    if (PyErr_Occurred()) {
         return NULL;
+    }
+    if (value == NULL || !(PyObject_TypeCheck(value, type) || (or_none && value == Py_None))) {
+        PyErr_Format(PyExc_ValueError, "not a state of SSEDecoder: %s", name);
+        Py_CLEAR(value);
     }
     return value;
 }
@@ -767,76 +792,95 @@ get(PyObject *state, const char *name, PyTypeObject *type)
 static int
 get_flag(PyObject *state, const char *name, char *flag)
 {
-    PyObject *value = get(state, name, &PyBool_Type);
-    if (value == NULL) {
-        return -1;
-    }
+    PyObject *value = get(state, name, &PyBool_Type, 0);
     *flag = value == Py_True;
-    return 0;
+    Py_XDECREF(value);
+    return value == NULL ? -1 : 0;
 }
 
 static int
 get_size(PyObject *state, const char *name, Py_ssize_t *size)
 {
-    PyObject *value = get(state, name, &PyLong_Type);
+    PyObject *value = get(state, name, &PyLong_Type, 0);
     if (value == NULL) {
         return -1;
     }
     *size = PyLong_AsSsize_t(value);
+    Py_DECREF(value);
     return *size == -1 && PyErr_Occurred() ? -1 : 0;
 }
 
 static int
 get_time(PyObject *state, const char *name, long long *time)
 {
-    if (PyDict_GetItemString(state, name) == Py_None) {
-        *time = -1;
-        return 0;
-    }
-    PyObject *value = get(state, name, &PyLong_Type);
+    PyObject *value = get(state, name, &PyLong_Type, 1);
     if (value == NULL) {
         return -1;
     }
-    *time = PyLong_AsLongLong(value);
+    *time = value == Py_None ? -1 : PyLong_AsLongLong(value);
+    Py_DECREF(value);
     return *time == -1 && PyErr_Occurred() ? -1 : 0;
 }
 
 static int
 get_string(PyObject *state, const char *name, PyObject **string)
 {
-    PyObject *value = get(state, name, &PyUnicode_Type);
-    if (value == NULL) {
+    PyObject *value = get(state, name, &PyUnicode_Type, 0);
+    PyObject *exact = value == NULL ? NULL : PyUnicode_FromObject(value);
+    Py_XDECREF(value);
+    if (exact == NULL) {
         return -1;
     }
-    Py_XSETREF(*string, Py_NewRef(value));
+    Py_XSETREF(*string, exact);
     return 0;
 }
 
 static int
 get_lines(PyObject *state, const char *name, Buffer *data)
 {
-    PyObject *lines = get(state, name, &PyList_Type);
-    if (lines == NULL) {
-        return -1;
-    }
-    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(lines); i++) {
+    PyObject *lines = get(state, name, &PyList_Type, 0);
+    int result = lines == NULL ? -1 : 0;
+    for (Py_ssize_t i = 0; result == 0 && i < PyList_GET_SIZE(lines); i++) {
         Py_ssize_t size;
         const char *line = PyUnicode_AsUTF8AndSize(PyList_GET_ITEM(lines, i), &size);
         if (line == NULL || append(data, line, size) < 0 || append(data, "\n", 1) < 0) {
-            return -1;
+            result = -1;
         }
     }
+    Py_XDECREF(lines);
+    return result;
+}
+
+static int
+get_over(PyObject *state, char *over)
+{
+    PyObject *value = get(state, "_over", &PyUnicode_Type, 0);
+    if (value == NULL) {
+        return -1;
+    }
+    *over = OPEN;
+    while (*over <= FAILED && PyUnicode_CompareWithASCIIString(value, OVER[(int)*over])) {
+        ++*over;
+    }
+    Py_DECREF(value);
     return 0;
+}
+
+static int
+get_tail(PyObject *state, Buffer *tail)
+{
+    PyObject *value = get(state, "_tail", &PyByteArray_Type, 0);
+    int result = value == NULL ? -1
+                               : append(tail, PyByteArray_AS_STRING(value),
+                                        PyByteArray_GET_SIZE(value));
+    Py_XDECREF(value);
+    return result;
 }
 
 static int
 set_state(Decoder *self, PyObject *state)
 {
-    discard(self);
-    PyObject *over = get(state, "_over", &PyUnicode_Type);
-    PyObject *tail = get(state, "_tail", &PyByteArray_Type);
-    if (over == NULL || tail == NULL ||
-        get_flag(state, "_comments", &self->comments) < 0 ||
+    if (get_flag(state, "_comments", &self->comments) < 0 ||
         get_flag(state, "_unknown_fields", &self->unknown_fields) < 0 ||
         get_flag(state, "_dispatch_at_eof", &self->dispatch_at_eof) < 0 ||
         get_flag(state, "_at_start", &self->at_start) < 0 ||
@@ -845,22 +889,19 @@ set_state(Decoder *self, PyObject *state)
         get_size(state, "_size", &self->size) < 0 ||
         get_time(state, "_reconnection_time", &self->reconnection_time) < 0 ||
         get_time(state, "_retry", &self->retry) < 0 ||
+        get_over(state, &self->over) < 0 ||
         get_string(state, "_last_event_id", &self->last_event_id) < 0 ||
         get_string(state, "_id_buffer", &self->id_buffer) < 0 ||
         get_string(state, "_event_type", &self->event_type) < 0 ||
         get_lines(state, "_data_blocks", &self->data) < 0 ||
-        get_lines(state, "_data", &self->data) < 0 ||
-        append(&self->tail, PyByteArray_AS_STRING(tail), PyByteArray_GET_SIZE(tail)) < 0) {
+        get_lines(state, "_data", &self->data) < 0 || get_tail(state, &self->tail) < 0) {
         return -1;
     }
     if (PyUnicode_GET_LENGTH(self->event_type) == 0) {
         Py_CLEAR(self->event_type);
     }
-    while (self->over <= TOO_LARGE && PyUnicode_CompareWithASCIIString(over, OVER[(int)self->over])) {
-        self->over++;
-    }
-    if (self->over > TOO_LARGE || self->limit < 1 || self->size < 0 ||
-        self->size > self->limit || (self->at_start && self->tail.size > 2) ||
+    if (self->over > FAILED || self->limit < 1 || self->size < 0 || self->size > self->limit ||
+        (self->at_start && self->tail.size > 2) ||
         (!self->at_start && self->tail.size > self->limit - self->size)) {
         PyErr_SetString(PyExc_ValueError, "not a state of SSEDecoder");
         return -1;
@@ -880,9 +921,12 @@ decoder_setstate(Decoder *self, PyObject *state)
     if (enter(self) < 0) {
         return NULL;
     }
+    discard(self);
     int result = set_state(self, state);
     if (result < 0) {
+        self->limit = PY_SSIZE_T_MAX;
         discard(self);
+        self->over = FAILED;
     }
     leave(self);
     return result < 0 ? NULL : Py_NewRef(Py_None);
@@ -913,7 +957,12 @@ get_last_event_id(Decoder *self, void *Py_UNUSED(closure))
 static PyObject *
 get_reconnection_time(Decoder *self, void *Py_UNUSED(closure))
 {
-    return integer_or_none(self->reconnection_time);
+    if (enter(self) < 0) {
+        return NULL;
+    }
+    PyObject *reconnection_time = integer_or_none(self->reconnection_time);
+    leave(self);
+    return reconnection_time;
 }
 
 static PyObject *
@@ -989,6 +1038,10 @@ import_from(const char *module, const char *name, PyObject **target)
     }
     *target = PyObject_GetAttrString(imported, name);
     Py_DECREF(imported);
+    if (*target == NULL && PyErr_ExceptionMatches(PyExc_AttributeError)) {
+        PyErr_Format(PyExc_ImportError, "%s has no %s: was this built for another version?",
+                     module, name);
+    }
     return *target == NULL ? -1 : 0;
 }
 

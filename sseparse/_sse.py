@@ -106,10 +106,10 @@ class SSEDecoder(Generic[Item]):
             raise ValueError(f"a last event ID has no CR, LF or NUL: {last_event_id!r}")
         if max_event_size is not None and max_event_size < 1:
             raise ValueError(f"max_event_size must be at least 1, or None: {max_event_size}")
-        self._limit = sys.maxsize if max_event_size is None else max_event_size
-        self._comments = comments
-        self._unknown_fields = unknown_fields
-        self._dispatch_at_eof = dispatch_at_eof
+        self._limit = sys.maxsize if max_event_size is None else min(max_event_size, sys.maxsize)
+        self._comments = bool(comments)
+        self._unknown_fields = bool(unknown_fields)
+        self._dispatch_at_eof = bool(dispatch_at_eof)
         self._last_event_id = last_event_id
         self._reconnection_time: int | None = None
         self.reset()
@@ -177,21 +177,15 @@ class SSEDecoder(Generic[Item]):
                 return []
             data = stream
             self._at_start = False
-        if self._room >= len(data) <= _WINDOW:
-            return self._parse(data)
-        items: list[Item] = []
-        start = 0
-        while start < len(data):
-            # Below zero only if several threads feed at once: that may mix up, but not hang.
-            if self._room <= 0 and data[start] not in b"\r\n":
-                self._over = "EventTooLarge"
-                error = EventTooLarge(self._limit)
-                error.events = items
-                raise error
-            stop = start + min(max(self._room, 1), _WINDOW)
-            items += self._parse(data[start:stop])
-            start = stop
-        return items
+        try:
+            if self._room >= len(data) <= _WINDOW:
+                return self._parse(data)
+            return self._parse_in_windows(data)
+        except BaseException as error:
+            # Such as KeyboardInterrupt: items may be lost, so it must not seem that the stream
+            # can go on.
+            self._over = "EventTooLarge" if isinstance(error, EventTooLarge) else "a failure"
+            raise
 
     def close(self) -> list[Item]:
         """Tell the end of the stream, and return what it completes.
@@ -203,6 +197,21 @@ class SSEDecoder(Generic[Item]):
             return []
         self._over = "close()"
         return self._parse(b"\n\n") if self._dispatch_at_eof else []
+
+    def _parse_in_windows(self, data: bytes) -> list[Item]:
+        """Interpret `data` in pieces that the limit has room for."""
+        items: list[Item] = []
+        start = 0
+        while start < len(data):
+            # Below zero only if several threads feed at once: that may mix up, but not hang.
+            if self._room <= 0 and data[start] not in b"\r\n":
+                error = EventTooLarge(self._limit)
+                error.events = items
+                raise error
+            stop = start + min(max(self._room, 1), _WINDOW)
+            items += self._parse(data[start:stop])
+            start = stop
+        return items
 
     def _parse(self, window: bytes) -> list[Item]:
         """Interpret the lines that `window` completes, and keep the one that it does not."""

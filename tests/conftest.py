@@ -8,15 +8,17 @@ from typing import Any, cast
 
 import anyio
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from sseparse._sse import SSEDecoder
 
 from .servers import open_sockets
 
-settings.register_profile("brief", deadline=None, max_examples=20)
-settings.register_profile("ci", deadline=None, max_examples=200)
-settings.register_profile("deep", deadline=None, max_examples=100_000)
+# A slow machine is no failure, nor is the first run of all, which makes Hypothesis's tables.
+patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("brief", patient, max_examples=20)
+settings.register_profile("ci", patient, max_examples=200)
+settings.register_profile("deep", patient, max_examples=100_000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 # Every implementation of SSEDecoder: each test of the decoder runs on all of them.

@@ -6,12 +6,13 @@ import os
 import signal
 import sys
 from functools import partial
+from importlib.metadata import EntryPoint, EntryPoints
 
 import pytest
 from click.testing import CliRunner, Result
 
 from sseparse.__main__ import main
-from sseparse_backends import _commands
+from sseparse_backends import _commands, _registry
 from sseparse_backends.demo import DemoApp, DemoServer
 from tests.test_main import start
 
@@ -112,6 +113,16 @@ class TestChat:
 
     def test_a_time_limit_must_be_positive(self) -> None:
         assert run("chat", "--demo", "Hello", "--timeout", "0").exit_code == 2
+
+
+def test_a_backend_that_cannot_be_loaded_is_told_in_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    entries = EntryPoints([EntryPoint("broken", "no_such_module:X", "sseparse.backends")])
+    monkeypatch.setattr(_registry, "entry_points", entries.select)
+    words = "the backend 'broken' cannot be loaded"
+    assert words in " ".join(run("backends").stdout.replace("│", "").split())
+    result = run("chat", "Hello", "--backend", "broken")
+    assert words in result.stderr
+    assert result.exit_code == 1
 
 
 def test_the_installed_backends_are_listed() -> None:

@@ -39,8 +39,6 @@ def test_public_names_are_these() -> None:
         "BackendError",
         "DarkAI",
         "Delta",
-        "DeltaStream",
-        "Exchange",
         "Finish",
         "Messages",
         "Reasoning",
@@ -86,14 +84,16 @@ def test_backend_error_shows_what_the_service_sent() -> None:
 
 
 def test_reply_timeout_is_a_timeout_error_that_tells_which_limit_and_how_far() -> None:
-    error = ReplyTimeout("no content arrived", 2.5, "Hi")
-    assert (error.what, error.limit, error.text) == ("no content arrived", 2.5, "Hi")
+    error = ReplyTimeout(2.5, True, "Hi")
+    assert (error.limit, error.idle, error.text) == (2.5, True, "Hi")
     assert str(error) == "no content arrived within 2.5 seconds (characters so far: 2)"
+    total = "the reply was not finished within 2.5 seconds (characters so far: 0)"
+    assert str(ReplyTimeout(2.5, False)) == total
     assert isinstance(error, TimeoutError)
     assert isinstance(error, RemoteProtocolError)
 
 
-@pytest.mark.parametrize("error", [BackendError({"code": 429}), ReplyTimeout("nothing", 2.5, "Hi")])
+@pytest.mark.parametrize("error", [BackendError({"code": 429}), ReplyTimeout(2.5, True, "Hi")])
 def test_errors_survive_pickling_and_copying(error: RemoteProtocolError) -> None:
     for twin in (pickle.loads(pickle.dumps(error)), copy.copy(error)):
         assert type(twin) is type(error)
@@ -101,6 +101,6 @@ def test_errors_survive_pickling_and_copying(error: RemoteProtocolError) -> None
 
 
 def test_arguments_of_a_reply_timeout_are_not_those_of_an_os_error() -> None:
-    error = ReplyTimeout("nothing", 2.5, "Hi")
-    assert error.args == ("nothing", 2.5, "Hi")
+    error = ReplyTimeout(2.5, True, "Hi")
+    assert error.args == (2.5, True, "Hi")
     assert (error.errno, error.strerror, error.filename) == (None, None, None)

@@ -334,3 +334,8 @@ async def test_create_async_generator_goes_through_its_proxy() -> None:
 def test_create_async_generator_refuses_an_unknown_model_at_once() -> None:
     with pytest.raises(ValueError, match="no model 'gpt-9'"):
         DarkAI.create_async_generator("gpt-9", "Why?")
+
+
+def test_limit_that_is_none_is_refused_when_it_is_given() -> None:
+    with pytest.raises(ValueError, match="max_event_size must be at least 1"):
+        DarkAI(max_event_size=0)

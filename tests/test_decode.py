@@ -549,8 +549,9 @@ async def test_adecode_delivers_the_items_before_an_error(chunks: list[bytes]) -
     with pytest.raises(InvalidJSON) as caught:
         await anext(values)
     assert caught.value.events == []
-    with pytest.raises(StopAsyncIteration):
+    with pytest.raises(InvalidJSON) as again:
         await anext(values)
+    assert again.value is caught.value
 
 
 @pytest.mark.anyio
@@ -590,10 +591,39 @@ async def test_adecode_passes_an_error_of_the_source_on_after_the_items() -> Non
 
     events = adecode(broken())
     assert (await anext(events)).data == "a"
-    with pytest.raises(ConnectionResetError):
-        await anext(events)
-    with pytest.raises(LocalProtocolError, match=r"failed before: ConnectionResetError\(\)"):
-        await anext(events)
+    for _ in range(2):
+        with pytest.raises(ConnectionResetError):
+            await anext(events)
+
+
+@pytest.mark.anyio
+async def test_adecode_does_not_skip_a_chunk_that_is_no_bytes() -> None:
+    async def mixed() -> AsyncIterator[Any]:
+        for chunk in (b"data: a\n\n", "text", b"data: b\n\n"):
+            yield chunk
+
+    events = adecode(mixed())
+    assert (await anext(events)).data == "a"
+    for _ in range(2):
+        with pytest.raises(TypeError, match="not str"):
+            await anext(events)
+
+
+@pytest.mark.anyio
+async def test_two_tasks_cannot_wait_for_the_next_item() -> None:
+    body = Body(b"data: a\n\n")
+    events = adecode(body)
+    assert (await anext(events)).data == "a"
+    async with anyio.create_task_group() as tasks:
+
+        async def wait() -> None:
+            await anext(events)
+
+        tasks.start_soon(wait)
+        await anyio.wait_all_tasks_blocked()
+        with pytest.raises(LocalProtocolError, match="another task is waiting"):
+            await anext(events)
+        tasks.cancel_scope.cancel()
 
 
 @pytest.mark.anyio
@@ -687,7 +717,7 @@ async def test_cancelled_generator_never_looks_finished() -> None:
     assert scope.cancelled_caught
     assert body.closed
     for _ in range(2):
-        with pytest.raises(LocalProtocolError, match="the source has failed before"):
+        with pytest.raises(LocalProtocolError, match="the iteration was ended before by"):
             await anext(events)
     await events.aclose()
 

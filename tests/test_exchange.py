@@ -16,8 +16,8 @@ from sseparse import (
     LocalProtocolError,
     UnexpectedResponse,
 )
-from sseparse_backends import BackendError, DarkAI, Delta, Exchange, Finish, Reasoning, Text, Usage
-from sseparse_backends._exchange import TRANSITIONS, State
+from sseparse_backends import BackendError, DarkAI, Delta, Finish, Reasoning, Text, Usage
+from sseparse_backends._exchange import TRANSITIONS, Exchange, State
 
 from .servers import BODY, CHATTER, TEXTS, event
 from .strategies import chunks_of
@@ -231,12 +231,12 @@ def test_error_takes_its_events_along_only_once() -> None:
     assert exchange.error.events == []
 
 
-def test_error_of_another_kind_is_the_callers_to_see() -> None:
-    # Such as a bug in a backend: the exchange does not know what to make of it.
+def test_error_that_a_backend_does_not_expect_comes_after_the_deltas_before_it() -> None:
     exchange = Exchange(CHATTER, "Hello")
     exchange.receive_response(200, {"content-type": "application/x-ndjson"})
-    with pytest.raises(KeyError, match="error"):
-        exchange.receive_data(b'{"surprise": 1}\n')
+    assert exchange.receive_data(b'{"text": "a"}\n{"surprise": 1}\n') == [Text("a")]
+    assert isinstance(exchange.error, KeyError)
+    assert exchange.state is FAILED
 
 
 @pytest.mark.parametrize("end", [None, ConnectionError("cut")])

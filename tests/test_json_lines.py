@@ -500,3 +500,15 @@ def test_text_of_many_lines_and_many_quotes() -> None:
         300_001,
         1,
     ]
+
+
+@pytest.mark.parametrize("decoder_class", [NDJSONDecoder, JSONSeqDecoder])
+def test_decoder_does_not_go_on_after_an_interrupt(decoder_class: Any) -> None:
+    def interrupt(_: str) -> None:
+        raise KeyboardInterrupt
+
+    decoder = decoder_class(loads=interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        decoder.feed(b"\x1e1\n")
+    with pytest.raises(LocalProtocolError, match="after a failure"):
+        decoder.feed(b"")

@@ -80,6 +80,16 @@ class TestDecode:
         assert result.stderr.count("\n") == 1
         assert result.exit_code == 1
 
+    def test_texts_that_were_skipped_fail_after_the_others(self, run: Run) -> None:
+        result = run("decode", "--format", "json-seq", stdin=b'\x1e{"a":1}\n\x1e{"b":')
+        assert result.stdout == '{"a": 1}\n'
+        assert result.stderr.endswith("Error: skipped texts that are no JSON: 1\n")
+        assert result.exit_code == 1
+
+    def test_the_limit_can_be_changed(self, run: Run) -> None:
+        assert run("decode", "--limit", "7", stdin=b"data: 1\n\n").exit_code == 0
+        assert "limit of 6 bytes" in run("decode", "--limit", "6", stdin=b"data: 1\n\n").stderr
+
     def test_a_missing_file_is_named(self, run: Run) -> None:
         result = run("decode", "no-such-file")
         assert "no-such-file" in result.stderr
@@ -146,9 +156,10 @@ class TestGroup:
     ) -> None:
         entry = EntryPoint("sing", "no_such_package:sing", "sseparse.commands")
         monkeypatch.setattr(command_line, "entry_points", EntryPoints([entry]).select)
-        result = run("sing")
+        result = run("sing", "loudly")
         assert "pip install 'sseparse[cli]'" in result.stderr
         assert result.exit_code == 1
+        assert "sing cannot be loaded" in run("-h").stdout
 
     @pytest.mark.parametrize(
         ("error", "status"),

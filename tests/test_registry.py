@@ -51,5 +51,5 @@ def test_backend_of_another_package_is_found() -> None:
 @pytest.mark.usefixtures("chatter_package")
 def test_backend_that_cannot_be_loaded_does_not_hide_the_others() -> None:
     assert list(installed_backends()) == ["broken", "chatter", "darkai"]
-    with pytest.raises(ModuleNotFoundError):
+    with pytest.raises(ImportError, match="the backend 'broken' cannot be loaded"):
         get_backend("broken")

@@ -21,6 +21,7 @@ from sseparse import (
     ServerSentEvent,
     SSEDecoder,
     UnknownField,
+    _sse,
 )
 from tests.reference import Outcome, interpret
 from tests.strategies import chunked_streams, cut, decoder_options, streams
@@ -755,3 +756,16 @@ def test_threads_may_share_a_decoder(decoder_class: DecoderClass) -> None:
     assert unexpected == []
     decoder.reset()
     assert decoder.feed(b"id\ndata: a\n\n") == data("a")
+
+
+def test_decoder_does_not_go_on_after_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: object, window: bytes) -> None:
+        raise MemoryError
+
+    decoder = _sse.SSEDecoder()
+    with monkeypatch.context() as patch:
+        patch.setattr(_sse.SSEDecoder, "_parse", fail)
+        with pytest.raises(MemoryError):
+            decoder.feed(b"data: 1\n\n")
+    with pytest.raises(LocalProtocolError, match="after a failure"):
+        decoder.feed(b"\n")

@@ -27,7 +27,7 @@ from sseparse import (
 )
 from sseparse.transports import Request, Transport
 from sseparse.transports.httpx2 import HTTPX2Transport
-from sseparse.transports.memory import MemoryResponse, MemoryTransport
+from sseparse.transports.memory import MemoryResponse, MemoryTransport, ScriptedBody
 from sseparse_backends import (
     Backend,
     BackendError,
@@ -459,7 +459,9 @@ async def test_leaving_early_closes_the_connection() -> None:
                 break
             assert server.open == 1
         await server.until_open(0)
-        assert [text async for text in reply] == []
+        for _ in range(2):
+            with pytest.raises(LocalProtocolError, match="closed before the reply was finished"):
+                await anext(reply)
 
 
 async def test_leaving_before_the_first_step_closes_the_connection() -> None:
@@ -470,7 +472,7 @@ async def test_leaving_before_the_first_step_closes_the_connection() -> None:
 
 
 @pytest.mark.parametrize("entered", [True, False])
-async def test_aclose_from_another_task_ends_an_iteration_at_once(entered: bool) -> None:
+async def test_aclose_from_another_task_breaks_an_iteration_at_once(entered: bool) -> None:
     async with serve(answer(head() + FIRST, until_client_leaves)) as server:
         reply = ask(None, server)
         arrived = anyio.Event()
@@ -479,9 +481,10 @@ async def test_aclose_from_another_task_ends_an_iteration_at_once(entered: bool)
         async def iterate() -> None:
             if entered:
                 await reply.__aenter__()
-            async for text in reply:
-                texts.append(text)
-                arrived.set()
+            texts.append(await anext(reply))
+            arrived.set()
+            with pytest.raises(LocalProtocolError, match="closed before the reply was finished"):
+                await anext(reply)
 
         with anyio.fail_after(5):
             async with anyio.create_task_group() as tasks:
@@ -493,20 +496,19 @@ async def test_aclose_from_another_task_ends_an_iteration_at_once(entered: bool)
         await server.until_open(0)
 
 
-async def test_aclose_from_another_task_ends_the_sending_too() -> None:
+async def test_aclose_from_another_task_breaks_the_sending_too() -> None:
     async with serve(answer(until_client_leaves)) as server:
         reply = ask(None, server)
-        texts: list[str] = []
 
         async def iterate() -> None:
-            texts.extend([text async for text in reply])
+            with pytest.raises(LocalProtocolError, match="closed before the reply was finished"):
+                await anext(reply)
 
         with anyio.fail_after(5):
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(iterate)
                 await server.until_open(1)
                 await reply.aclose()
-        assert texts == []
         await server.until_open(0)
 
 
@@ -687,7 +689,8 @@ async def test_timeout_of_asyncio_ends_a_step_and_closes_the_connection() -> Non
                 await anext(reply)
         assert type(caught.value) is TimeoutError
         await server.until_open(0)
-        assert [text async for text in reply] == []
+        with pytest.raises(LocalProtocolError, match="closed before the reply was finished"):
+            await anext(reply)
 
 
 async def test_cancelled_stream_yields_nothing_more_and_has_no_text() -> None:
@@ -717,8 +720,7 @@ async def test_timeout_is_raised_with_the_text_so_far(
         texts, error = await collect(ask(transport, None, **{limit: 0.1}))
     assert isinstance(error, ReplyTimeout)
     assert (error.limit, error.text, "".join(texts)) == (0.1, text, text)
-    what = "the reply was not finished" if limit == "timeout" else "no content arrived"
-    assert error.what == what
+    assert error.idle == (limit == "idle_timeout")
     assert transport.open == 0
 
 
@@ -847,3 +849,31 @@ async def _types(backend: Backend) -> None:
     async with stream(backend, "Hello") as reply:
         async for text in reply:
             text.upper()
+
+
+async def test_closing_that_fails_does_not_hide_why_the_stream_is_closed(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def fail(_: ScriptedBody) -> None:
+        raise OSError("cannot close")
+
+    monkeypatch.setattr(ScriptedBody, "aclose", fail)
+    _, error = await collect(ask(memory(FIRST)))
+    assert isinstance(error, IncompleteStream)
+    assert "closing the connection failed" in caplog.text
+
+
+async def test_queued_text_does_not_keep_a_cancellation_waiting() -> None:
+    async with ask(memory(FIRST * 3)) as reply:
+        assert await anext(reply) == "first"
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            await anext(reply)
+        assert scope.cancelled_caught
+
+
+@pytest.mark.parametrize("limit", ["timeout", "idle_timeout"])
+@pytest.mark.parametrize("seconds", [0, -1.0, float("nan")])
+async def test_time_limit_is_positive(limit: str, seconds: float) -> None:
+    with pytest.raises(ValueError, match="a time limit is a positive number of seconds"):
+        ask(memory(FIRST), None, **{limit: seconds})

@@ -273,13 +273,15 @@ async def test_header_that_would_inject_is_a_value_error(
     headers: dict[str, str], own_clients: list[httpx2.AsyncClient]
 ) -> None:
     async with serve(answer(OK)) as server:
-        with pytest.raises(ValueError, match=server.url):
+        with pytest.raises(ValueError, match=r"not the (name|value) of a header field"):
             await HTTPX2Transport().send(request(server, headers=headers))
     assert server.requests == []
     assert [client.is_closed for client in own_clients] == [True]
 
 
-@pytest.mark.parametrize("proxy", ["", "127.0.0.1:80", "ftp://127.0.0.1", "socks4://127.0.0.1"])
+@pytest.mark.parametrize(
+    "proxy", ["", "127.0.0.1:80", "ftp://127.0.0.1", "socks4://127.0.0.1", "http://h:port"]
+)
 async def test_proxy_that_is_none_is_a_value_error(proxy: str) -> None:
     with pytest.raises(ValueError, match=WORDS):
         HTTPX2Transport(proxy=proxy)
@@ -291,16 +293,16 @@ async def test_client_and_proxy_together_are_a_value_error() -> None:
             HTTPX2Transport(client, proxy="http://127.0.0.1:80")
 
 
-async def test_error_of_another_kind_passes_as_it_is() -> None:
+async def test_whatever_fails_below_is_a_connection_error() -> None:
     error = ZeroDivisionError()
 
     def fail(_: httpx2.Request) -> httpx2.Response:
         raise error
 
     async with httpx2.AsyncClient(transport=httpx2.MockTransport(fail)) as client:
-        with pytest.raises(ZeroDivisionError) as caught:
+        with pytest.raises(ConnectionError, match="ZeroDivisionError") as caught:
             await HTTPX2Transport(client).send(Request("GET", "http://127.0.0.1/"))
-    assert caught.value is error
+    assert caught.value.__cause__ is error
 
 
 # Proxies
@@ -470,3 +472,40 @@ async def test_body_that_closing_a_socket_does_not_end_is_not_read_on(
         with anyio.fail_after(5):
             await response.aclose()
         assert body.ended
+
+
+async def test_proxy_of_the_environment_that_is_no_url_is_a_value_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://h:port")
+    with pytest.raises(ValueError, match="a proxy in the environment is no URL"):
+        await HTTPX2Transport().send(Request("GET", "http://127.0.0.1/"))
+
+
+async def test_body_that_has_failed_does_not_end_well_afterwards() -> None:
+    async with serve(answer(OK)) as server:
+        response = await HTTPX2Transport().send(request(server))
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            await response.receive()
+        assert scope.cancelled_caught
+        for _ in range(2):
+            with pytest.raises(ConnectionError, match="has failed before"):
+                await response.receive()
+        await response.aclose()
+
+
+async def test_own_client_is_closed_even_where_closing_the_response_fails(
+    own_clients: list[httpx2.AsyncClient], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(_: httpx2.Response) -> None:
+        raise OSError("no")
+
+    async with serve(answer(OK)) as server:
+        response = await HTTPX2Transport().send(request(server))
+        with monkeypatch.context() as patch:
+            patch.setattr(httpx2.Response, "aclose", fail)
+            with pytest.raises(OSError, match="no"):
+                await response.aclose()
+        assert [client.is_closed for client in own_clients] == [True]
+        await response.aclose()

@@ -12,9 +12,8 @@ from ._contract import (
     ToolCall,
     Usage,
 )
-from ._exchange import Exchange
 from ._registry import get_backend
-from ._stream import DeltaStream, ReplyStream, ReplyTimeout, stream
+from ._stream import ReplyStream, ReplyTimeout, stream
 from .darkai import DarkAI
 
 __all__ = [
@@ -22,8 +21,6 @@ __all__ = [
     "BackendError",
     "DarkAI",
     "Delta",
-    "DeltaStream",
-    "Exchange",
     "Finish",
     "Messages",
     "Reasoning",

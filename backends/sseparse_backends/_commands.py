@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from contextlib import AsyncExitStack
 from functools import partial
@@ -51,7 +52,36 @@ _HARMLESS = {
 )
 def chat(async_backend: str, **arguments: Any) -> None:
     """Send PROMPT to a chat service and print the reply as it arrives."""
-    anyio.run(partial(_chat, **arguments), backend=async_backend)
+    if anyio.run(partial(_interruptible_chat, **arguments), backend=async_backend):
+        raise KeyboardInterrupt
+
+
+async def _interruptible_chat(**arguments: Any) -> bool:
+    """Chat, and return whether Ctrl-C ended it.
+
+    A KeyboardInterrupt may arise anywhere in the libraries, in the middle of their work. A
+    cancellation does not.
+    """
+    interrupted = False
+    failure: Exception | None = None
+
+    async def wait_for_interrupt() -> None:
+        nonlocal interrupted
+        with anyio.open_signal_receiver(signal.SIGINT) as signals:
+            async for _ in signals:
+                interrupted = True
+                tasks.cancel_scope.cancel()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(wait_for_interrupt)
+        try:
+            await _chat(**arguments)
+        except Exception as error:  # to be raised as it is, not in an ExceptionGroup
+            failure = error
+        tasks.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
+    return interrupted
 
 
 async def _chat(
@@ -91,7 +121,11 @@ async def _print(reply: ReplyStream) -> None:
 def backends() -> None:
     """List the installed backends."""
     table = Table("name", "default model", "models")
-    for name, entry in installed_backends().items():
-        backend = entry.load()()
-        table.add_row(name, backend.default_model, ", ".join(backend.models))
+    for name in installed_backends():
+        try:
+            backend = get_backend(name)
+        except ImportError as error:
+            table.add_row(name, str(error))
+        else:
+            table.add_row(name, backend.default_model, ", ".join(backend.models))
     Console().print(table)

@@ -127,7 +127,7 @@ class Exchange:
 
     def _receive_events(self, take: Callable[..., list[Any]], *data: bytes) -> list[Delta]:
         deltas: list[Delta] = []
-        failure: RemoteProtocolError | None = None
+        failure: Exception | None = None
         try:
             events = take(*data)
         except RemoteProtocolError as error:
@@ -140,7 +140,7 @@ class Exchange:
                     self._note(delta)
                     if self.state is State.FINISHED:
                         return deltas
-        except RemoteProtocolError as error:
+        except Exception as error:  # the backend's own: raised later, after the deltas before it
             failure = error
         if failure is not None:
             self.fail(failure)

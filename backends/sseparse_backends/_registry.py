@@ -20,10 +20,15 @@ def installed_backends() -> dict[str, EntryPoint]:
 def get_backend(name: str, **options: Any) -> Backend:
     """Return the backend of this name, made with `options`.
 
-    Raises ValueError, naming the installed ones, for a name that none has.
+    Raises ValueError, naming the installed ones, for a name that none has, and ImportError for
+    one that cannot be loaded.
     """
     known = installed_backends()
     if name not in known:
         raise ValueError(f"no backend is called {name!r}; installed are {', '.join(known)}")
-    backend: Backend = known[name].load()(**options)
+    try:
+        backend_class = known[name].load()
+    except (ImportError, AttributeError) as error:
+        raise ImportError(f"the backend {name!r} cannot be loaded: {error}") from error
+    backend: Backend = backend_class(**options)
     return backend

@@ -7,10 +7,11 @@ included, closes the connection first.
 
 from __future__ import annotations
 
+import logging
 import math
 import warnings
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from types import TracebackType
 from typing import Any
 
@@ -25,23 +26,27 @@ from ._exchange import Exchange, State
 # What closing a connection, or reading the words of a refusal, may take, in seconds.
 _GRACE = 1.0
 
+_logger = logging.getLogger("sseparse")
+
 
 class ReplyTimeout(RemoteProtocolError, TimeoutError):
-    """The reply took too long: `limit` seconds, in all or without content as `what` tells.
+    """The reply took too long.
 
+    `limit` is the time limit in seconds: the idle_timeout if `idle` is true, else the timeout.
     `text` is the text that had arrived.
     """
 
-    def __init__(self, what: str, limit: float, text: str = "") -> None:
+    def __init__(self, limit: float, idle: bool, text: str = "") -> None:
         # Not through `super`, where an OSError would take the arguments for an errno and so on.
         super().__init__()
-        self.args = (what, limit, text)
-        self.what = what
+        self.args = (limit, idle, text)
         self.limit = limit
+        self.idle = idle
         self.text = text
 
     def __str__(self) -> str:
-        return f"{self.what} within {self.limit:g} seconds (characters so far: {len(self.text)})"
+        what = "no content arrived" if self.idle else "the reply was not finished"
+        return f"{what} within {self.limit:g} seconds (characters so far: {len(self.text)})"
 
 
 def stream(
@@ -67,6 +72,9 @@ def stream(
 
     Raises ValueError and TypeError for arguments that the backend or the transport refuses.
     """
+    for limit in (timeout, idle_timeout):
+        if limit is not None and not limit > 0:
+            raise ValueError(f"a time limit is a positive number of seconds, or None: {limit}")
     exchange = Exchange(backend, messages, model=model, **options)
     if transport is None:
         # Imported late: those who bring their own transport need no httpx2.
@@ -90,7 +98,13 @@ class ReplyStream:
     - ReplyTimeout, with the text so far;
     - BackendError, when the service reports an error inside the stream;
     - EventTooLarge and InvalidJSON, as the decoder and the backend say;
-    - ConnectionError, when no connection could be made.
+    - ConnectionError, when no connection could be made;
+    - what the backend raises for an event that it does not expect;
+    - LocalProtocolError, when the stream was closed, also by a cancellation, before the reply
+      was finished.
+
+    The iteration ends without an error only where the reply is finished. An error is raised
+    again by each further step.
     """
 
     def __init__(
@@ -130,19 +144,14 @@ class ReplyStream:
         return self._exchange.finish_reason
 
     async def text(self) -> str:
-        """Return the whole text of the reply, what has been iterated over included.
-
-        Raises LocalProtocolError when the stream was closed before the reply was finished.
-        """
+        """Return the whole text of the reply, what has been iterated over included."""
         async for _ in self:
             pass
-        if self._exchange.state is not State.FINISHED:
-            raise LocalProtocolError("the stream was closed before the reply was finished")
         return self._exchange.text
 
-    def deltas(self) -> DeltaStream:
+    def deltas(self) -> AsyncIterator[Delta]:
         """Iterate over what arrives as typed items: Text, Reasoning, ToolCall, Usage, Finish."""
-        return DeltaStream(self._next)
+        return _Deltas(self._next)
 
     def __aiter__(self) -> ReplyStream:
         return self
@@ -173,24 +182,33 @@ class ReplyStream:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Close the connection at once, from any task; an iteration in progress ends."""
+        """Close the connection at once, from any task; an iteration in progress is over."""
         self._closed = True
         self._deltas.clear()
         if self._step_scope is not None:
             self._step_scope.cancel()
         with anyio.CancelScope(shield=True):
             async with self._lock:
-                response, self._response = self._response, None
-                if response is not None:
+                if self._response is not None:
                     with anyio.move_on_after(_GRACE):
-                        await response.aclose()
+                        await self._close(self._response)
+                    self._response = None
+
+    async def _close(self, response: Response) -> None:
+        try:
+            await response.aclose()
+        except Exception:
+            # Nothing more can be done, and it must not hide why the stream is closed.
+            _logger.warning("closing the connection failed", exc_info=True)
 
     def __del__(self) -> None:
         if self._response is not None:
             warnings.warn(f"unclosed {self!r}", ResourceWarning, stacklevel=2, source=self)
 
     async def _next(self) -> Delta:
-        if not self._deltas:
+        if self._deltas:
+            await anyio.lowlevel.checkpoint_if_cancelled()
+        else:
             await self._wait_for_deltas()
         return self._deltas.popleft()
 
@@ -200,9 +218,11 @@ class ReplyStream:
             if self._exchange.error is not None:
                 await self.aclose()
                 raise self._exchange.error
-            if self._closed or self._exchange.done:
+            if self._exchange.state is State.FINISHED:
                 await self.aclose()
                 raise StopAsyncIteration
+            if self._closed:
+                raise LocalProtocolError("the stream was closed before the reply was finished")
             await self._step(idle_deadline)
 
     async def _step(self, idle_deadline: float) -> None:
@@ -249,19 +269,14 @@ class ReplyStream:
             # Whatever the deadline was, what the service has said so far says more.
             exchange.receive_end()
         elif anyio.current_time() >= self._deadline:
-            exchange.fail(ReplyTimeout("the reply was not finished", self._timeout, exchange.text))
+            exchange.fail(ReplyTimeout(self._timeout, False, exchange.text))
         else:
-            exchange.fail(ReplyTimeout("no content arrived", self._idle_timeout, exchange.text))
+            exchange.fail(ReplyTimeout(self._idle_timeout, True, exchange.text))
 
 
-class DeltaStream:
-    """An asynchronous iterator over the deltas of a reply."""
-
+class _Deltas(AsyncIterator[Delta]):
     def __init__(self, step: Callable[[], Awaitable[Delta]]) -> None:
         self._step = step
-
-    def __aiter__(self) -> DeltaStream:
-        return self
 
     async def __anext__(self) -> Delta:
         return await self._step()

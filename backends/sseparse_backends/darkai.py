@@ -8,15 +8,18 @@ whole text comes again in a `final-response`, which counts if no text-chunk came
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 
 from sseparse import InvalidJSON, ServerSentEvent, SSEDecoder, decoder_for
 
 from ._contract import BackendError, Delta, Finish, Messages, Request, Text
+
+if TYPE_CHECKING:
+    from ._stream import ReplyStream
 
 _logger = logging.getLogger("sseparse")
 
@@ -29,7 +32,8 @@ class DarkAI:
         send damaged events, so otherwise they are skipped, with a warning on the logger
         "sseparse".
     api_endpoint: the URL to post to.
-    max_event_size: the largest event, in bytes, or None for no limit; see SSEDecoder.
+    max_event_size: the largest event, in bytes, or None for no limit; see SSEDecoder, also for
+        what it raises.
     """
 
     name = "darkai"
@@ -40,8 +44,12 @@ class DarkAI:
     model_aliases: ClassVar[Mapping[str, str]] = {"llama-3.1-70b": "llama-3-70b"}
 
     strict: bool = False
-    api_endpoint: str = "https://darkai.foundation/chat"
+    api_endpoint: str = url
     max_event_size: int | None = 64 * 1024 * 1024
+
+    def __post_init__(self) -> None:
+        # Wrong limits are refused here, not with the first reply.
+        SSEDecoder(max_event_size=self.max_event_size)
 
     def request(self, messages: Messages, *, model: str | None = None, **options: Any) -> Request:
         """Return the request; see Backend.request. DarkAI has no further options."""
@@ -68,7 +76,7 @@ class DarkAI:
     @classmethod
     def create_async_generator(
         cls, model: str, messages: Messages, proxy: str | None = None, **_: Any
-    ) -> AsyncIterator[str]:
+    ) -> ReplyStream:
         """Iterate over the text of a reply: the older interface of providers.
 
         Further arguments are ignored, as they were there. It is `stream(DarkAI(), ...)`, and

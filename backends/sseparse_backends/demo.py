@@ -11,7 +11,6 @@ service does.
 
 from __future__ import annotations
 
-import asyncio
 import re
 import socket
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
@@ -22,11 +21,15 @@ from typing import Any, Literal
 
 import anyio
 import msgspec
+import sniffio
 from hypercorn.config import Config, Sockets
 
 from sseparse import encode_comment, encode_event
 
 from .darkai import DarkAI
+
+# What the server may take to stop, in seconds.
+_STOP_TIMEOUT = 5.0
 
 _Message = MutableMapping[str, Any]
 _Receive = Callable[[], Awaitable[Any]]
@@ -189,6 +192,7 @@ class DemoServer:
         self._socket = socket.create_server(("127.0.0.1", 0))
         host, port = self._socket.getsockname()
         self.url = f"http://{host}:{port}/chat"
+        self._serving = anyio.CancelScope(shield=True)
         self._tasks = anyio.create_task_group()
         await self._tasks.__aenter__()
         self._tasks.start_soon(self._serve)
@@ -202,6 +206,7 @@ class DemoServer:
     ) -> None:
         self._stop.set()
         self._tasks.cancel_scope.shield = True
+        self._serving.deadline = anyio.current_time() + _STOP_TIMEOUT
         # The exception is none of the server's: it goes on as it is, not in an ExceptionGroup.
         try:
             await self._tasks.__aexit__(None, None, None)
@@ -209,9 +214,9 @@ class DemoServer:
             self._socket.close()
 
     async def _serve(self) -> None:
-        serve = import_module(f"hypercorn.{_loop()}").serve
+        serve = import_module(f"hypercorn.{sniffio.current_async_library()}").serve
         # A cancellation from outside ends the `async with`, and the server by its own way out.
-        with anyio.CancelScope(shield=True):
+        with self._serving:
             await serve(self._run, _Config(self._socket), shutdown_trigger=self._stop.wait)
 
     async def _run(self, scope: _Message, receive: _Receive, send: _Send) -> None:
@@ -242,11 +247,3 @@ class _Config(Config):
 
     def create_sockets(self) -> Sockets:
         return Sockets([], [self._listener], [])
-
-
-def _loop() -> str:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return "trio"
-    return "asyncio"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
-from contextlib import contextmanager, suppress
-from typing import Any
+import re
+from collections.abc import Mapping
+from contextlib import suppress
+from functools import cache
+from ssl import SSLContext
 
 import anyio
 import httpx2
@@ -21,6 +23,9 @@ class HTTPX2Transport:
     proxy: the URL of a proxy, http:, https:, socks5: or socks5h:, for the latter case.
     trust_env: whether the latter case heeds HTTP_PROXY and the like.
 
+    Over HTTP/2, closing a response early frees the client at once, but httpx2 does not tell
+    the server, which goes on until flow control stops it.
+
     Raises ValueError for a proxy that is no such URL.
     """
 
@@ -33,35 +38,36 @@ class HTTPX2Transport:
     ) -> None:
         if client is not None and proxy is not None:
             raise ValueError("give either a client or a proxy: a client has its own proxies")
+        try:
+            self._proxy = None if proxy is None else httpx2.Proxy(proxy)
+        except httpx2.InvalidURL as error:
+            raise ValueError(f"not the URL of a proxy: {proxy!r}: {error}") from error
         self._client = client
-        self._proxy = None if proxy is None else httpx2.Proxy(proxy)
         self._trust_env = trust_env
 
     async def send(self, request: Request) -> HTTPX2Response:
         """Send `request`; see Transport.send."""
-        client = self._client
-        own = None
-        if client is None:
-            client = own = httpx2.AsyncClient(proxy=self._proxy, trust_env=self._trust_env)
+        if self._client is not None:
+            response = await _send(self._client, request)
+            return HTTPX2Response(response, None)
+        client = self._new_client()
         try:
-            with _errors(request.url):
-                built = client.build_request(
-                    request.method,
-                    request.url,
-                    # As bytes, because a header value may hold any character, in UTF-8.
-                    headers=[(k.encode(), v.encode()) for k, v in request.headers.items()],
-                    content=request.body or None,
-                    timeout=None,
-                )
-                if built.url.scheme not in ("http", "https") or not built.url.host:
-                    raise ValueError(f"not an http: or https: URL: {request.url!r}")
-                response = await client.send(built, stream=True, follow_redirects=True)
+            response = await _send(client, request)
         except BaseException:
-            if own is not None:
-                with anyio.CancelScope(shield=True):
-                    await own.aclose()
+            with anyio.CancelScope(shield=True):
+                await client.aclose()
             raise
-        return HTTPX2Response(response, own)
+        return HTTPX2Response(response, client)
+
+    def _new_client(self) -> httpx2.AsyncClient:
+        try:
+            return httpx2.AsyncClient(
+                proxy=self._proxy,
+                trust_env=self._trust_env,
+                verify=_ssl_context(self._trust_env),
+            )
+        except httpx2.InvalidURL as error:
+            raise ValueError(f"a proxy in the environment is no URL: {error}") from error
 
 
 class HTTPX2Response:
@@ -73,47 +79,81 @@ class HTTPX2Response:
         self._response = response
         self._client = client
         self._chunks = response.aiter_bytes()
+        self._failed = False
 
     async def receive(self) -> bytes:
         """Return the next bytes of the body; see Response.receive."""
-        with _errors(str(self._response.url)):
+        if self._failed:
+            raise ConnectionError(f"{self._response.url}: reading the body has failed before")
+        try:
             return await anext(self._chunks, b"")
+        except BaseException as error:
+            self._failed = True
+            if isinstance(error, Exception):
+                raise _connection_error(str(self._response.url), error) from error
+            raise
 
     async def aclose(self) -> None:
         """Close the response, and the client if it is its own."""
-        await self._response.aclose()
-        if (
-            self._response.http_version == "HTTP/2"
-            or "network_stream" not in self._response.extensions
-        ):
+        try:
+            await self._response.aclose()
+            await self._end_chunks()
+        finally:
+            if self._client is not None:
+                with anyio.CancelScope(shield=True):
+                    await self._client.aclose()
+
+    async def _end_chunks(self) -> None:
+        extensions = self._response.extensions
+        if self._response.http_version == "HTTP/2" or "network_stream" not in extensions:
             await self._chunks.aclose()
         else:
             # Where a body is not read to its end, a generator inside of httpx2 stays suspended,
-            # and trio warns about it. Now that the socket is closed, reading on ends it.
+            # and trio warns about it. Now that the socket is closed, reading on ends it, once
+            # what has been received already is out.
             with suppress(Exception):
                 async for _ in self._chunks:
                     pass
-        if self._client is not None:
-            await self._client.aclose()
 
 
-@contextmanager
-def _errors(url: str) -> Generator[None, None, None]:
-    # By name, because the exceptions of legacy httpx are other classes of the same names.
+async def _send(client: httpx2.AsyncClient, request: Request) -> httpx2.Response:
     try:
-        yield
-    except ExceptionGroup as error:
-        # On asyncio, the OverflowError of a port above 65535 comes like this.
-        raise ConnectionError(f"{url}: {error!r}") from error
+        built = client.build_request(
+            request.method,
+            request.url,
+            headers=[_header(name, value) for name, value in request.headers.items()],
+            content=request.body or None,
+            timeout=None,
+        )
     except Exception as error:
-        names = [cls.__name__ for cls in type(error).__mro__]
-        if "InvalidURL" in names or "LocalProtocolError" in names:
-            raise ValueError(f"{url}: {error}") from error
-        if "RequestError" in names:
-            raise ConnectionError(f"{url}: {_words(error)}") from error
+        # By name, because the exception of legacy httpx is another class.
+        if type(error).__name__ == "InvalidURL":
+            raise ValueError(f"{request.url}: {error}") from error
         raise
+    if built.url.scheme not in ("http", "https") or not built.url.host:
+        raise ValueError(f"not an http: or https: URL: {request.url!r}")
+    try:
+        return await client.send(built, stream=True, follow_redirects=True)
+    except Exception as error:
+        raise _connection_error(request.url, error) from error
 
 
-def _words(error: Any) -> str:
-    """Return what went wrong: the message of some errors is empty."""
-    return str(error) or type(error).__name__
+def _header(name: str, value: str) -> tuple[bytes, bytes]:
+    # As bytes, because a value may hold any character, in UTF-8, but for those that end it.
+    if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name):
+        raise ValueError(f"not the name of a header field: {name!r}")
+    if value != value.strip(" \t") or re.search(r"[\0\r\n]", value):
+        raise ValueError(f"not the value of a header field: {name}: {value!r}")
+    return name.encode(), value.encode()
+
+
+def _connection_error(url: str, error: Exception) -> ConnectionError:
+    # Whatever it is: what a network, a proxy or a peer does wrong has many classes, of httpx2 and
+    # of the libraries below it. The message of some is empty.
+    return ConnectionError(f"{url}: {str(error) or type(error).__name__}")
+
+
+@cache
+def _ssl_context(trust_env: bool) -> SSLContext:
+    # It takes 30 ms to load the certificates.
+    return httpx2.create_ssl_context(trust_env=trust_env)
