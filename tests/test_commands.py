@@ -77,7 +77,9 @@ class TestChat:
         with os.fdopen(parent, "rb", buffering=0) as screen, os.fdopen(child, "w") as terminal:
             monkeypatch.setattr(sys, "stdout", terminal)
             main(["chat", "--demo", "\x1b[31m\x9bred"], standalone_mode=False)
-            shown = screen.read(4096).decode()
+            shown = ""
+            while not shown.endswith("\r\n"):
+                shown += screen.read(4096).decode()
         assert "\N{REPLACEMENT CHARACTER}[31m\N{REPLACEMENT CHARACTER}red" in shown
         assert shown.endswith(".\r\n")
 

@@ -541,8 +541,9 @@ async def test_closed_stream_cannot_be_entered() -> None:
 async def test_closed_stream_yields_nothing_more_even_if_it_has_arrived() -> None:
     async with ask(memory(BODY)) as reply:
         assert await anext(reply) == TEXTS[0]
-    assert [text async for text in reply] == []
-    assert [delta async for delta in reply.deltas()] == []
+    for further in (reply, reply.deltas()):
+        with pytest.raises(LocalProtocolError, match="closed before the reply was finished"):
+            await anext(further)
 
 
 async def test_text_of_a_stream_closed_early_is_a_local_protocol_error() -> None:
@@ -864,12 +865,17 @@ async def test_closing_that_fails_does_not_hide_why_the_stream_is_closed(
 
 
 async def test_queued_text_does_not_keep_a_cancellation_waiting() -> None:
-    async with ask(memory(FIRST * 3)) as reply:
-        assert await anext(reply) == "first"
-        with anyio.CancelScope() as scope:
-            scope.cancel()
-            await anext(reply)
-        assert scope.cancelled_caught
+    transport = memory(FIRST * 3 + event("stream-end"))
+    reply = ask(transport)
+    assert await anext(reply) == "first"
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        await anext(reply)
+    assert scope.cancelled_caught
+    assert transport.open == 0
+    # All of it had arrived, but not here.
+    with pytest.raises(LocalProtocolError, match="closed before the reply was finished"):
+        await anext(reply)
 
 
 @pytest.mark.parametrize("limit", ["timeout", "idle_timeout"])

@@ -127,6 +127,8 @@ class ReplyStream:
         self._lock = anyio.Lock(fast_acquire=True)
         self._step_scope: anyio.CancelScope | None = None
         self._closed = False
+        # Deltas had arrived that nobody took before the closing.
+        self._lost = False
 
     @property
     def model(self) -> str:
@@ -164,13 +166,16 @@ class ReplyStream:
 
     async def __aenter__(self) -> ReplyStream:
         idle_deadline = anyio.current_time() + self._idle_timeout
-        while self._exchange.state in (State.SENT, State.REFUSED):
-            if self._closed:
-                raise LocalProtocolError("the stream was closed before it was opened")
-            await self._step(idle_deadline)
-        if self._exchange.error is not None:
+        try:
+            while self._exchange.state in (State.SENT, State.REFUSED):
+                if self._closed:
+                    raise LocalProtocolError("the stream was closed before it was opened")
+                await self._step(idle_deadline)
+            if self._exchange.error is not None:
+                raise self._exchange.error
+        except BaseException:
             await self.aclose()
-            raise self._exchange.error
+            raise
         return self
 
     async def __aexit__(
@@ -184,6 +189,7 @@ class ReplyStream:
     async def aclose(self) -> None:
         """Close the connection at once, from any task; an iteration in progress is over."""
         self._closed = True
+        self._lost = self._lost or bool(self._deltas)
         self._deltas.clear()
         if self._step_scope is not None:
             self._step_scope.cancel()
@@ -206,20 +212,22 @@ class ReplyStream:
             warnings.warn(f"unclosed {self!r}", ResourceWarning, stacklevel=2, source=self)
 
     async def _next(self) -> Delta:
-        if self._deltas:
-            await anyio.lowlevel.checkpoint_if_cancelled()
-        else:
-            await self._wait_for_deltas()
+        try:
+            if self._deltas:
+                await anyio.lowlevel.checkpoint_if_cancelled()
+            else:
+                await self._wait_for_deltas()
+        except BaseException:
+            await self.aclose()
+            raise
         return self._deltas.popleft()
 
     async def _wait_for_deltas(self) -> None:
         idle_deadline = anyio.current_time() + self._idle_timeout
         while not self._deltas:
             if self._exchange.error is not None:
-                await self.aclose()
                 raise self._exchange.error
-            if self._exchange.state is State.FINISHED:
-                await self.aclose()
+            if self._exchange.state is State.FINISHED and not self._lost:
                 raise StopAsyncIteration
             if self._closed:
                 raise LocalProtocolError("the stream was closed before the reply was finished")
@@ -227,23 +235,19 @@ class ReplyStream:
 
     async def _step(self, idle_deadline: float) -> None:
         """Wait for the next thing from the network and give it to the exchange."""
-        try:
-            async with self._lock:
-                # While it waited, another task may have closed the stream, or received for both.
-                if self._closed or self._deltas or self._exchange.done:
-                    return
-                if self._response is None:
-                    self._deadline = anyio.current_time() + self._timeout
-                scope = self._step_scope = anyio.CancelScope(
-                    deadline=min(self._deadline, self._refusal_deadline, idle_deadline)
-                )
-                with scope:
-                    await self._receive()
-                if scope.cancelled_caught and not self._closed:
-                    self._time_out()
-        except BaseException:
-            await self.aclose()
-            raise
+        async with self._lock:
+            # While it waited, another task may have closed the stream, or received for both.
+            if self._closed or self._deltas or self._exchange.done:
+                return
+            if self._response is None:
+                self._deadline = anyio.current_time() + self._timeout
+            scope = self._step_scope = anyio.CancelScope(
+                deadline=min(self._deadline, self._refusal_deadline, idle_deadline)
+            )
+            with scope:
+                await self._receive()
+            if scope.cancelled_caught and not self._closed:
+                self._time_out()
 
     async def _receive(self) -> None:
         exchange = self._exchange
