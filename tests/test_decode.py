@@ -8,7 +8,7 @@ import socket
 import socketserver
 import threading
 import urllib.request
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import (
     AbstractAsyncContextManager,
     AbstractContextManager,
@@ -249,7 +249,7 @@ def test_decode_refuses_text(source: Any) -> None:
         list(decode(source))
 
 
-async def generated(*chunks: bytes) -> AsyncIterator[bytes]:
+async def generated(*chunks: bytes) -> AsyncGenerator[bytes, None]:
     for chunk in chunks:
         yield chunk
 
@@ -544,14 +544,15 @@ async def test_adecode_refuses_text() -> None:
 @pytest.mark.anyio
 @pytest.mark.parametrize("chunks", [[b"1\n2\nx\n3\n"], [b"1\n", b"2\n", b"x"]], ids=repr)
 async def test_adecode_delivers_the_items_before_an_error(chunks: list[bytes]) -> None:
-    values = adecode(generated(*chunks), NDJSONDecoder())
-    assert [await anext(values), await anext(values)] == [1, 2]
-    with pytest.raises(InvalidJSON) as caught:
-        await anext(values)
-    assert caught.value.events == []
-    with pytest.raises(InvalidJSON) as again:
-        await anext(values)
-    assert again.value is caught.value
+    async with aclosing(generated(*chunks)) as source:  # the caller's, so the caller closes it
+        values = adecode(source, NDJSONDecoder())
+        assert [await anext(values), await anext(values)] == [1, 2]
+        with pytest.raises(InvalidJSON) as caught:
+            await anext(values)
+        assert caught.value.events == []
+        with pytest.raises(InvalidJSON) as again:
+            await anext(values)
+        assert again.value is caught.value
 
 
 @pytest.mark.anyio
@@ -598,15 +599,16 @@ async def test_adecode_passes_an_error_of_the_source_on_after_the_items() -> Non
 
 @pytest.mark.anyio
 async def test_adecode_does_not_skip_a_chunk_that_is_no_bytes() -> None:
-    async def mixed() -> AsyncIterator[Any]:
+    async def mixed() -> AsyncGenerator[Any, None]:
         for chunk in (b"data: a\n\n", "text", b"data: b\n\n"):
             yield chunk
 
-    events = adecode(mixed())
-    assert (await anext(events)).data == "a"
-    for _ in range(2):
-        with pytest.raises(TypeError, match="not str"):
-            await anext(events)
+    async with aclosing(mixed()) as source:
+        events = adecode(source)
+        assert (await anext(events)).data == "a"
+        for _ in range(2):
+            with pytest.raises(TypeError, match="not str"):
+                await anext(events)
 
 
 @pytest.mark.anyio
