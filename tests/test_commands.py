@@ -113,6 +113,14 @@ class TestChat:
         assert "ended before it was finished" in result.stderr
         assert result.exit_code == 1
 
+    def test_a_reply_that_is_cut_before_its_text_prints_nothing(
+        self, loop: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        serve(DemoApp(drop_after=0), monkeypatch)
+        result = run("chat", "--demo", "Hello", "--async-backend", loop)
+        assert result.stdout == ""
+        assert result.exit_code == 1
+
     def test_a_time_limit_must_be_positive(self) -> None:
         assert run("chat", "--demo", "Hello", "--timeout", "0").exit_code == 2
 

@@ -86,6 +86,19 @@ class TestDecode:
         assert result.stderr.endswith("Error: skipped texts that are no JSON: 1\n")
         assert result.exit_code == 1
 
+    def test_a_closed_stderr_is_no_failure(
+        self,
+        monkeypatch: pytest.MonkeyPatch,
+        tmp_path: Path,
+        capfdbinary: pytest.CaptureFixture[bytes],
+    ) -> None:
+        path = tmp_path / "stream"
+        path.write_bytes(b"data: 1\n\n")
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "stderr", None)
+            command_line.main(["decode", str(path)], standalone_mode=False)
+        assert b'"data": "1"' in capfdbinary.readouterr().out
+
     def test_the_limit_can_be_changed(self, run: Run) -> None:
         assert run("decode", "--limit", "7", stdin=b"data: 1\n\n").exit_code == 0
         assert "limit of 6 bytes" in run("decode", "--limit", "6", stdin=b"data: 1\n\n").stderr

@@ -195,17 +195,18 @@ class ReplyStream:
             self._step_scope.cancel()
         with anyio.CancelScope(shield=True):
             async with self._lock:
-                if self._response is not None:
-                    with anyio.move_on_after(_GRACE):
-                        await self._close(self._response)
-                    self._response = None
+                await self._close_response()
 
-    async def _close(self, response: Response) -> None:
-        try:
-            await response.aclose()
-        except Exception:
-            # Nothing more can be done, and it must not hide why the stream is closed.
-            _logger.warning("closing the connection failed", exc_info=True)
+    async def _close_response(self) -> None:
+        if self._response is None:
+            return
+        with anyio.move_on_after(_GRACE):
+            try:
+                await self._response.aclose()
+            except Exception:
+                # Nothing more can be done, and it must not hide why the stream is closed.
+                _logger.warning("closing the connection failed", exc_info=True)
+        self._response = None
 
     def __del__(self) -> None:
         if self._response is not None:
