@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import copy
 import gc
+import os
 import pickle
+import subprocess
 import sys
 import threading
 import tracemalloc
@@ -756,6 +758,35 @@ def test_threads_may_share_a_decoder(decoder_class: DecoderClass) -> None:
     assert unexpected == []
     decoder.reset()
     assert decoder.feed(b"id\ndata: a\n\n") == data("a")
+
+
+def test_feeding_from_within_a_garbage_collection_breaks_no_memory() -> None:
+    # In a process of its own, under CPython's own checks of memory, because it would end it.
+    code = """
+import gc
+from sseparse._sse import SSEDecoder
+
+def feed_more(phase, info):
+    decoder.feed(b"data: c\\n" * 8)
+
+gc.disable()
+for threshold in range(40):
+    decoder = SSEDecoder()
+    decoder.feed(b"data: a\\n")
+    decoder.feed(b"data: b\\n")
+    # Those that CPython keeps for reuse are used up, so that any new list may be a collection.
+    kept = [[] for _ in range(300)]
+    gc.collect()
+    gc.callbacks.append(feed_more)
+    gc.set_threshold(threshold)
+    gc.enable()
+    [event] = decoder.feed(b"\\n")
+    gc.disable()
+    gc.callbacks.clear()
+    assert event.data.startswith("a\\nb"), event
+"""
+    environment = os.environ | {"PYTHONMALLOC": "debug"}
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment)
 
 
 def test_decoder_does_not_go_on_after_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
