@@ -11,6 +11,7 @@ import logging
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from operator import length_hint
 from typing import Any, Generic, Literal, TypeVar, overload
 
 from ._bytes import as_bytes, without_bom
@@ -104,7 +105,16 @@ class _TextDecoder(ABC, Generic[T]):
         except Exception as cause:
             # Any exception: each JSON library has its own, and a text that is nested too deeply
             # is a RecursionError. The cause is kept.
-            self._refuse(f"invalid JSON: {cause}", text, offset, line_number, cause)
+            self._refuse_json(cause, text, offset, line_number)
+
+    def _refuse_json(
+        self,
+        cause: Exception,
+        text: bytes | bytearray,
+        offset: int,
+        line_number: int | None,
+    ) -> None:
+        self._refuse(f"invalid JSON: {cause}", text, offset, line_number, cause)
 
     def _refuse(
         self,
@@ -182,30 +192,69 @@ class NDJSONDecoder(_TextDecoder[T]):
             data = start
             self._offset = fed - len(data)
             self._at_start = False
-        lines = data.split(b"\n")
-        unfinished = lines.pop()
-        if lines and self._text:
-            self._text += lines[0]
-            lines[0] = bytes(self._text)
-            self._text.clear()
-        self._end_lines(lines, values)
+        complete, lf, unfinished = data.rpartition(b"\n")
+        if lf:
+            if self._text:
+                complete = bytes(self._text) + complete
+                self._text.clear()
+            self._end_lines(complete, values)
         self._text += unfinished
         self._check_size(len(self._text))
 
     def _finish(self, values: list[T]) -> None:
         if self._text:
-            self._end_lines([bytes(self._text)], values)
+            self._end_lines(bytes(self._text), values)
 
-    def _end_lines(self, lines: list[bytes], values: list[T]) -> None:
-        for line in lines:
-            self._check_size(len(line))
-            record = line.removesuffix(b"\r")
-            if record.strip(_WHITESPACE):
-                self._load(record, values, self._offset, self._line_number)
-            elif self._blank_lines == "error":
-                self._refuse("a blank line", record, self._offset, self._line_number)
-            self._offset += len(line) + 1
-            self._line_number += 1
+    def _end_lines(self, block: bytes, values: list[T]) -> None:
+        """Take the lines of `block`, which is without its last LF."""
+        texts = self._plain_texts(block)
+        if texts is None:
+            for line in block.split(b"\n"):
+                self._end_line(line, values)
+            return
+        end_offset = self._offset + len(block) + 1
+        end_line_number = self._line_number + len(texts)
+        counted = 0
+        loads, append = self._loads, values.append
+        rest = iter(texts)
+        for text in rest:
+            try:
+                append(loads(text))
+            except MemoryError:
+                raise
+            except Exception as cause:
+                index = len(texts) - length_hint(rest) - 1
+                self._offset += sum(len(before.encode()) + 1 for before in texts[counted:index])
+                self._line_number += index - counted
+                counted = index
+                self._refuse_json(cause, text.encode(), self._offset, self._line_number)
+        self._offset = end_offset
+        self._line_number = end_line_number
+
+    def _plain_texts(self, block: bytes) -> list[str] | None:
+        """Return the lines of `block` if none of them needs a closer look: nearly always.
+
+        To decode them at once, and to ask of all whether one is blank, takes less time than
+        most ways to load them, where doing so line by line takes more.
+        """
+        if b"\r" in block or (self._max_size is not None and len(block) > self._max_size):
+            return None
+        try:
+            lines = block.decode().split("\n")
+        except UnicodeDecodeError:
+            return None
+        # A line that begins with white space may be blank, and then so may the first in order.
+        return lines if min(lines) >= "!" else None
+
+    def _end_line(self, line: bytes, values: list[T]) -> None:
+        self._check_size(len(line))
+        record = line.removesuffix(b"\r")
+        if record.strip(_WHITESPACE):
+            self._load(record, values, self._offset, self._line_number)
+        elif self._blank_lines == "error":
+            self._refuse("a blank line", record, self._offset, self._line_number)
+        self._offset += len(line) + 1
+        self._line_number += 1
 
 
 class JSONSeqDecoder(_TextDecoder[T]):

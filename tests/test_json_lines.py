@@ -398,6 +398,37 @@ def test_skipped_lines_are_counted_and_logged(caplog: pytest.LogCaptureFixture) 
     ]
 
 
+@pytest.mark.parametrize("blank", [b"", b"\n"], ids=["plain lines", "a blank line among them"])
+def test_each_line_is_loaded_once_whichever_are_invalid(
+    blank: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    loaded: list[str] = []
+
+    def loads(text: str) -> object:
+        loaded.append(text)
+        return json.loads(text)
+
+    lines = ["é", '"é"', "1", "x", "x", "2", "{"]
+    decoder = NDJSONDecoder(loads=loads, errors="skip")
+    assert decoder.feed(blank + "".join(f"{line}\n" for line in lines).encode()) == ["é", 1, 2]
+    assert loaded == lines
+    where = [(1, 0), (4, 10), (5, 12), (7, 16)]
+    assert [message.partition(":")[0] for message in caplog.messages] == [
+        f"skipped line {line_number + len(blank)}, offset {offset + len(blank)}"
+        for line_number, offset in where
+    ]
+
+
+def test_many_invalid_lines_at_once_take_linear_time() -> None:
+    decoder = NDJSONDecoder(errors="skip")
+    logging.getLogger("sseparse").disabled = True
+    try:
+        assert decoder.feed(b"x\n" * 30_000 + b"1\n") == [1]
+    finally:
+        logging.getLogger("sseparse").disabled = False
+    assert decoder.skipped == 30_000
+
+
 @both_decoders
 def test_text_above_the_limit_is_never_skipped(decoder_class: DecoderClass) -> None:
     size = "max_line_size" if decoder_class is NDJSONDecoder else "max_text_size"
