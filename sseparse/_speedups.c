@@ -27,6 +27,8 @@
 #define MAX_RECONNECTION_TIME PY_LLONG_MAX
 /* An idle decoder keeps no buffer larger than this. */
 #define IDLE_CAPACITY 64
+/* Longer texts, in bytes, are left to CPython's decoder. */
+#define SHORT_TEXT 256
 /* Types that repeat are words. */
 #define LONGEST_REMEMBERED_TYPE 64
 
@@ -175,13 +177,108 @@ is_ascii(const char *bytes, Py_ssize_t size)
     return seen >= 0;
 }
 
+/* Return the length of the UTF-8 sequence at `p` and set its code point; 0 if it is malformed, or
+   if `end` cuts it (the Unicode Standard, table 3-7). */
+static inline int
+decode_sequence(const unsigned char *p, const unsigned char *end, Py_UCS4 *point)
+{
+#define CONTINUES(i) ((p[i] & 0xC0) == 0x80)
+    Py_UCS4 lead = p[0];
+    if (lead < 0x80) {
+        *point = lead;
+        return 1;
+    }
+    if (lead < 0xE0) {
+        if (lead < 0xC2 || end - p < 2 || !CONTINUES(1)) {
+            return 0;
+        }
+        *point = (lead & 0x1F) << 6 | (p[1] & 0x3F);
+        return 2;
+    }
+    if (lead < 0xF0) {
+        if (end - p < 3 || !CONTINUES(1) || !CONTINUES(2)) {
+            return 0;
+        }
+        *point = (lead & 0x0F) << 12 | (p[1] & 0x3F) << 6 | (p[2] & 0x3F);
+        return *point < 0x800 || (*point >= 0xD800 && *point <= 0xDFFF) ? 0 : 3;
+    }
+    if (end - p < 4 || lead > 0xF4 || !CONTINUES(1) || !CONTINUES(2) || !CONTINUES(3)) {
+        return 0;
+    }
+    *point = (lead & 0x07) << 18 | (p[1] & 0x3F) << 12 | (p[2] & 0x3F) << 6 | (p[3] & 0x3F);
+    return *point < 0x10000 || *point > 0x10FFFF ? 0 : 4;
+#undef CONTINUES
+}
+
+#define WRITE_TEXT(unit, data)                                                                   \
+    do {                                                                                         \
+        unit *to = (unit *)(data);                                                               \
+        for (Py_ssize_t i = 0; i < prefix; i++) {                                                \
+            to[i] = bytes[i];                                                                    \
+        }                                                                                        \
+        for (Py_ssize_t i = 0; i < count; i++) {                                                 \
+            to[prefix + i] = (unit)points[i];                                                    \
+        }                                                                                        \
+    } while (0)
+
+/* Decode a text of at most SHORT_TEXT bytes that is not ASCII. CPython's decoder finds out how
+   wide the characters are as it goes, and makes another string each time; this one collects them
+   first. What is malformed is left to CPython's. */
+static PyObject *
+decode_short(const unsigned char *bytes, Py_ssize_t size)
+{
+    const unsigned char *end = bytes + size;
+    Py_ssize_t prefix = 0;
+    while (prefix + 8 <= size && is_ascii((const char *)bytes + prefix, 8)) {
+        prefix += 8;
+    }
+    while (bytes[prefix] < 0x80) {
+        prefix++;
+    }
+    Py_UCS4 points[SHORT_TEXT], all = 0;
+    Py_ssize_t count = 0;
+    for (const unsigned char *p = bytes + prefix; p < end;) {
+        if (*p < 0x80 && end - p >= 8 && is_ascii((const char *)p, 8)) {
+            for (int i = 0; i < 8; i++) {
+                points[count++] = *p++;
+            }
+            continue;
+        }
+        int length = decode_sequence(p, end, &points[count]);
+        if (length == 0) {
+            return PyUnicode_DecodeUTF8((const char *)bytes, size, "replace");
+        }
+        all |= points[count++];
+        p += length;
+    }
+    PyObject *text = PyUnicode_New(prefix + count, all);
+    if (text == NULL) {
+        return NULL;
+    }
+    switch (PyUnicode_KIND(text)) {
+    case PyUnicode_1BYTE_KIND:
+        WRITE_TEXT(Py_UCS1, PyUnicode_DATA(text));
+        break;
+    case PyUnicode_2BYTE_KIND:
+        WRITE_TEXT(Py_UCS2, PyUnicode_DATA(text));
+        break;
+    default:
+        WRITE_TEXT(Py_UCS4, PyUnicode_DATA(text));
+    }
+    return text;
+}
+
 static PyObject *
 decode(const char *bytes, Py_ssize_t size)
 {
     /* Short ones may be shared; of others, a check and a copy, which compilers make wide, take
        less time than the decoder, which goes by words. */
-    if (size < 2 || !is_ascii(bytes, size)) {
+    if (size < 2) {
         return PyUnicode_DecodeUTF8(bytes, size, "replace");
+    }
+    if (!is_ascii(bytes, size)) {
+        return size <= SHORT_TEXT ? decode_short((const unsigned char *)bytes, size)
+                                  : PyUnicode_DecodeUTF8(bytes, size, "replace");
     }
     PyObject *text = PyUnicode_New(size, 127);
     if (text != NULL) {

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import gc
+import itertools
 import os
 import pickle
 import subprocess
@@ -559,6 +560,39 @@ def test_copy_of_a_closed_decoder_is_closed(decoder_class: DecoderClass) -> None
     decoder.close()
     with pytest.raises(LocalProtocolError):
         copy.copy(decoder).feed(b"")
+
+
+# Text
+
+
+# Each side of each bound in the Unicode Standard, table 3-7, "Well-Formed UTF-8 Byte Sequences".
+UTF_8_BOUNDS = bytes.fromhex("00 7F 80 8F 90 9F A0 BF C0 C1 C2 DF E0 EC ED EE EF F0 F1 F3 F4 F5 FF")
+
+
+@pytest.mark.parametrize(("before", "after"), [("", ""), ("é", "x" * 8), ("x" * 250, "漢")])
+def test_text_is_decoded_as_utf_8_with_replacements(
+    decoder_class: DecoderClass, before: str, after: str
+) -> None:
+    texts = [
+        before.encode() + bytes(sequence) + after.encode()
+        for length in range(1, 5)
+        for sequence in itertools.product(UTF_8_BOUNDS, repeat=length)
+        if length < 4 or sequence[0] >= 0xF0
+    ]
+    stream = b"".join(b"data: %b\n\n" % text for text in texts)
+    decoded = [event.data for event in decoder_class().feed(stream)]
+    assert decoded == [text.decode("utf-8", "replace") for text in texts]
+
+
+@pytest.mark.parametrize("unit", ["é", "漢", "🎉", "xé", "12345678é", "é12345678", "é漢🎉"])
+def test_text_of_any_length_is_decoded(decoder_class: DecoderClass, unit: str) -> None:
+    texts = [(unit * 300)[:length] for length in range(1, 300)]
+    stream = b"".join(b"data: %b\n\n" % text.encode() for text in texts)
+    decoded = [event.data for event in decoder_class().feed(stream)]
+    assert decoded == texts
+    assert [sys.getsizeof(text) for text in decoded] == [
+        sys.getsizeof(str(text.encode(), "utf-8")) for text in texts
+    ]
 
 
 # What it takes
