@@ -19,6 +19,11 @@ _DECODERS: dict[str, type[SSEDecoder[Any] | NDJSONDecoder[Any] | JSONSeqDecoder[
 }
 
 
+def essence(content_type: str | None) -> str:
+    """Return the media type of a Content-Type field, in lower case, without its parameters."""
+    return (content_type or "").partition(";")[0].strip(" \t").lower()
+
+
 def decoder_for(
     content_type: str | None,
 ) -> SSEDecoder[Any] | NDJSONDecoder[Any] | JSONSeqDecoder[Any]:
@@ -29,11 +34,11 @@ def decoder_for(
 
     Raises ValueError, naming the known media types, for one that is no stream of items.
     """
-    essence = (content_type or "").partition(";")[0].strip().lower()
-    if essence.endswith("+json-seq"):
+    media_type = essence(content_type)
+    if media_type.endswith("+json-seq"):
         return JSONSeqDecoder()
     try:
-        return _DECODERS[essence]()
+        return _DECODERS[media_type]()
     except KeyError:
         known = ", ".join(_DECODERS)
         raise ValueError(f"no decoder for {content_type!r}; there are some for {known}") from None

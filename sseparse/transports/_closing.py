@@ -1,0 +1,23 @@
+"""How the drivers close a response."""
+
+from __future__ import annotations
+
+import logging
+
+import anyio
+
+from . import Response
+
+# What closing may take, in seconds.
+_GRACE = 1.0
+
+_logger = logging.getLogger("sseparse")
+
+
+async def close(response: Response) -> None:
+    """Close `response` within a second; a failure is logged, and hides nothing."""
+    with anyio.CancelScope(shield=True), anyio.move_on_after(_GRACE):
+        try:
+            await response.aclose()
+        except Exception:
+            _logger.warning("closing the connection failed", exc_info=True)
