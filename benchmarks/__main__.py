@@ -6,10 +6,8 @@ It runs itself again in an environment with the peers, which uv makes for it.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -49,7 +47,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--only",
         metavar="PATTERN",
-        default="",
         help="only where PATTERN, which may have wildcards, is found in section/case, such as "
         "parsing/openai/1024, NDJSON, drivers, end to end, scale or conformance",
     )
@@ -68,30 +65,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     earlier = None
     if options.against is not None:
         try:
-            earlier = json.loads(options.against.read_text("utf-8"))
+            earlier = report.read(options.against)
         except (OSError, ValueError) as error:
             parser.error(f"--against {options.against}: {error}")
     if not options.here:
         uv = os.environ.get("UV") or shutil.which("uv")
         if uv is not None:
-            return _run_again(uv, options.python, arguments)
+            _run_again(uv, options.python, options.against, arguments)
         print(WITHOUT_UV, file=sys.stderr)
 
-    publishing = not (options.quick or options.only)
+    publishing = not options.quick and options.only is None
     if publishing:
         report.check_publishable()  # before all the work
-    results = run(options.only, quick=options.quick)
+    results = run(options.only or "", quick=options.quick)
     if options.python:
         results["about"]["command"] += f" --python {_python_version()}"
     if not (results["runs"] or results["scale"] or results["conformance"]):
         parser.error(f"--only {options.only!r} is found in no section/case")
+    if publishing:
+        report.publish(results)
     console = Console()
     for table in report.tables(results):
         table.show(console)
     if earlier is not None:
         report.against(results, earlier, options.against.name).show(console)
-    if publishing:
-        report.publish(results)
     return int(_wrong(results))
 
 
@@ -99,11 +96,15 @@ def _python_version() -> str:
     return ".".join(map(str, sys.version_info[:2]))
 
 
-def _run_again(uv: str, version: str | None, arguments: list[str]) -> int:
+def _run_again(uv: str, version: str | None, against: Path | None, arguments: list[str]) -> None:
+    """Go on as another program: one that were only started would go on when this one is ended."""
     python = version or _python_version()
     environment = [uv, "run", "--isolated", "--group", "bench", "--python", python]
-    command = [*environment, "python", "-m", "benchmarks", "--here", *arguments]
-    return subprocess.run(command, cwd=report.ROOT, check=False).returncode
+    # The folder is another one there.
+    absolute = [] if against is None else ["--against", str(against.absolute())]
+    command = [*environment, "python", "-m", "benchmarks", "--here", *arguments, *absolute]
+    os.chdir(report.ROOT)
+    os.execvp(uv, command)
 
 
 def run(pattern: str = "", *, quick: bool) -> report.Results:
@@ -168,4 +169,7 @@ def _wrong(results: report.Results) -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit("interrupted: nothing was written")

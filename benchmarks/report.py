@@ -6,6 +6,7 @@ Everything is made from the results, which are what `results.json` has.
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import subprocess
@@ -20,6 +21,9 @@ from typing import Any
 import rich.table
 from rich.console import Console
 from rich.markup import escape
+
+from sseparse import SSEDecoder
+from sseparse._sse import SSEDecoder as InPython
 
 from . import drivers, end_to_end, parsing
 from .conformance import RULES
@@ -90,8 +94,10 @@ def collect(
             "date": datetime.now(UTC).date().isoformat(),
             "commit": _commit(),
             "command": COMMAND,
-            "python": f"{platform.python_implementation()} {platform.python_version()}",
+            "python": f"{platform.python_implementation()} {platform.python_version()}, "
+            f"{platform.python_compiler()}",
             "system": f"{platform.system()} {platform.machine()}",
+            "decoder": COMPILED if SSEDecoder is not InPython else PYTHON,
             "processor": f"{_processor()}, {os.cpu_count()} cores",
         },
         "versions": dict(versions),
@@ -226,13 +232,23 @@ def _comparisons(results: Results) -> Table:
 def _wins_of_others(results: Results) -> list[str]:
     """Return a sentence for each case in which another parser is faster."""
     ours = _ours(results)
+    spread = {
+        (row["case"], row["who"]): row["ns"] * row["spread"]
+        for row in _rows(results, parsing.SECTION)
+        if "ns" in row
+    }
     won = []
     for case, of_case in _times(results).items():
         rivals = {who: ns for who, ns in of_case.items() if who not in OWN}
         if ours in of_case and rivals:
             best = min(rivals, key=rivals.__getitem__)
-            if rivals[best] < of_case[ours]:
-                won.append(f"{case}: {best}, {rivals[best]:,.0f} ns to {of_case[ours]:,.0f}")
+            lead = of_case[ours] - rivals[best]
+            if lead > 0:
+                unsure = lead < spread[case, ours] + spread[case, best]
+                won.append(
+                    f"{case}: {best}, {rivals[best]:,.0f} ns to {of_case[ours]:,.0f}"
+                    f"{' (within the spread)' if unsure else ''}"
+                )
     return won
 
 
@@ -266,9 +282,6 @@ def _fixtures(results: Results) -> Iterator[Table]:
     for fixture, cases in by_fixture.items():
         title = f"{fixture}: nanoseconds per {'comment' if fixture == 'idle' else 'event'}"
         table = _grid(results, parsing.SECTION, title, cases)
-        table.headers = [
-            header.replace("chunks of event", "a chunk per event") for header in table.headers
-        ]
         table.notes = _mistakes(results, parsing.SECTION, cases)
         yield table
 
@@ -369,8 +382,31 @@ def _machine(results: Results) -> str:
     commit = f" at {about['commit']}" if about["commit"] else ""
     return (
         f"Measured{commit} on {about['date']}: {about['python']}, {about['system']}, "
-        f"{about['processor']}."
+        f"{about['processor']}. The drivers use {about['decoder']}."
     )
+
+
+def read(path: Path) -> Results:
+    """Return the results in a file.
+
+    Raises OSError, and ValueError for a file that has none.
+    """
+    results = json.loads(path.read_text("utf-8"))
+    match results:
+        case {"runs": [*rows]} if all(map(_is_row, rows)):
+            return dict(results)
+        case _:
+            raise ValueError("these are no results of a benchmark")
+
+
+def _is_row(row: object) -> bool:
+    match row:
+        case {"section": str(), "case": str(), "who": str(), "mistake": str()}:
+            return True
+        case {"section": str(), "case": str(), "who": str(), "ns": float() | int() as ns}:
+            return 0 < ns < math.inf
+        case _:
+            return False
 
 
 def against(results: Results, earlier: Results, name: str) -> Table:
@@ -398,7 +434,8 @@ def against(results: Results, earlier: Results, name: str) -> Table:
             ]
         )
     headers = ["who", "cases", "geometric mean", "least", "most"]
-    return Table(f"Times as long as in {name}", headers, rows)
+    notes = [] if rows else [f"{name} has none of these cases: there is nothing to compare."]
+    return Table(f"Times as long as in {name}", headers, rows, notes)
 
 
 # The files
@@ -415,9 +452,14 @@ def publish(results: Results, readme: Path = README, folder: Path = RESULTS) -> 
 
 
 def check_publishable() -> None:
-    """Exit with a message if `publish` could not do its work."""
+    """Exit with a message if `publish` could not do its work, or not say what was measured."""
+    for path in (README, *RESULTS.glob("*"), *([] if RESULTS.exists() else [RESULTS.parent])):
+        if not os.access(path, os.W_OK):
+            raise SystemExit(f"{path.relative_to(ROOT)} cannot be written")
     if find_spec("matplotlib") is None:
         raise SystemExit("matplotlib is missing, which draws the chart of a full run")
+    if _commit().endswith("-dirty"):
+        raise SystemExit("commit what was changed first: the report names the commit")
     readme_parts()
 
 
@@ -447,7 +489,7 @@ def readme_section(results: Results) -> str:
     won = _wins_of_others(results)
     parts = [
         f"![Time per event of each parser, as a multiple of that of {ours}]({CHART})\n",
-        "How many times as fast, from bytes to events, in CPU time, in one interleaved run:\n",
+        "How many times as fast, from bytes to events that are freed, in one interleaved run:\n",
         _comparisons(results).markdown(),
         f"Another parser is faster than {ours} in {len(won)} of {count} cases: {'; '.join(won)}.\n"
         if won
@@ -465,6 +507,7 @@ def readme_section(results: Results) -> str:
     parts += [
         "Replies in flight at once in one process, over the transport in memory:\n",
         _scale(results).markdown(),
+        "All times are of repeated passes, and so with warm caches.\n",
         f"{_machine(results)} `{results['about']['command']}` does it again.\n",
         f"[The report]({REPORT}) has every case and every broken rule.\n",
     ]

@@ -2,12 +2,15 @@
 
 - Who gets the work wrong is shown as wrong, and has no time for it.
 - In each round every run has its turn, in an order shuffled anew, so that a machine that slows
-  down slows all of them alike. A time is the median over the rounds, and the spread beside it
-  the median distance from that. A run that is slow has fewer turns, evenly spread.
+  down slows all of them alike. A run that is slow has fewer turns, evenly spread.
+- A turn is a pass over the work to warm up, which finds the caches full of what other runs have
+  left, and then as many as begin within TURN_SECONDS, one at least. It gives one time, their
+  median. Where a pass takes LONG_PASS_SECONDS, there is one and no more.
+- What is told is the median of the turns, and the spread beside it is how far from it the end of
+  its 95 % confidence interval is.
 - The time is the CPU's, of this thread, where the system tells it finely enough: what other
   programs take from the machine would hit a slow run more often than a fast one.
-- A turn is as many passes over the work as begin within TURN_SECONDS. Of several, the first only
-  warms up: it finds the caches full of what other runs have left.
+- Freeing what came out is in the time: a program pays for it as well.
 - The garbage of one run is collected before the clock of the next starts, and none while it
   runs: what a collection costs depends on the rest of the program, not on the run.
 """
@@ -15,6 +18,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import random
 import signal
 from collections.abc import Callable, Generator, Iterable, Sequence
@@ -30,6 +34,7 @@ from typing import Any
 from rich.progress import Progress
 
 TURN_SECONDS = 0.02
+LONG_PASS_SECONDS = 1.0
 MIN_TURNS = 3
 TOO_SLOW = "too slow"
 
@@ -45,7 +50,9 @@ class Run:
 
     check: do it once, and return what is wrong with the outcome, or "".
     once: do it once, and return the nanoseconds per event.
+    turn: do it for a turn, and return the median; by default, by `once`.
     interruptible: whether the check can be given up; not if another process has a part in it.
+    times: of each turn, in nanoseconds per event.
     """
 
     section: str
@@ -53,6 +60,7 @@ class Run:
     who: str
     check: Callable[[], str]
     once: Callable[[], float]
+    turn: Callable[[], float] | None = None
     interruptible: bool = True
     times: list[float] = field(default_factory=list)
     mistake: str = ""
@@ -64,8 +72,27 @@ class Run:
 
     @property
     def spread(self) -> float:
-        """The median distance of a time from the median, as a part of that."""
-        return median(abs(time - self.ns) for time in self.times) / self.ns
+        """The larger distance of the median from an end of its confidence interval, as a part.
+
+        The interval is that of the order statistics, which assumes no distribution; of a few
+        times it is all of them.
+        """
+        times = sorted(self.times)
+        rank = max(math.floor((len(times) - 1.96 * math.sqrt(len(times))) / 2), 0)
+        return max(self.ns - times[rank], times[-1 - rank] - self.ns) / self.ns
+
+    def take_turn(self) -> float:
+        """Take a turn, and return the nanoseconds per event."""
+        if self.turn is not None:
+            return self.turn()
+        start = perf_counter()
+        passes = [self.once()]
+        if perf_counter() - start > LONG_PASS_SECONDS:
+            return passes[0]
+        over = perf_counter() + TURN_SECONDS
+        while len(passes) < 2 or perf_counter() < over:
+            passes.append(self.once())
+        return median(passes[1:])
 
 
 @dataclass(frozen=True)
@@ -119,34 +146,35 @@ def _check(run: Run, patience: float) -> float:
 def measure(runs: Iterable[Run], effort: Effort, progress: Progress, title: str) -> list[Run]:
     """Check all runs, then time those that are right, all of them in each round."""
     runs = list(runs)
-    turns: dict[Run, int] = {}
+    seconds: dict[Run, float] = {}
     for run in progress.track(runs, description=f"{title}: checks"):
-        seconds = _check(run, effort.patience)
+        spent = _check(run, effort.patience)
         if not run.mistake:
-            affordable = max(MIN_TURNS, int(effort.seconds / max(seconds, 1e-9)))
-            turns[run] = min(affordable, effort.rounds)
+            seconds[run] = spent
         progress.refresh()
-    timed = list(turns)
+    timed = list(seconds)
     shuffle = random.Random(0).shuffle
     with _no_collections():
+        for run in timed:
+            if seconds[run] < LONG_PASS_SECONDS:
+                # To check may take much longer than a turn.
+                start = perf_counter()
+                run.take_turn()
+                seconds[run] = perf_counter() - start
+        turns = {
+            run: min(max(MIN_TURNS, int(effort.seconds / seconds[run])), effort.rounds)
+            for run in timed
+        }
         rounds = range(effort.rounds)
         for number in progress.track(rounds, description=f"{title}: {effort.rounds} rounds"):
             shuffle(timed)
             for run in timed:
                 due = (number + 1) * turns[run] // effort.rounds
                 if due > number * turns[run] // effort.rounds:
-                    run.times += _turn(run)
+                    gc.collect()
+                    run.times.append(run.take_turn())
             progress.refresh()
     return runs
-
-
-def _turn(run: Run) -> list[float]:
-    gc.collect()
-    passes: list[float] = []
-    over = perf_counter() + TURN_SECONDS
-    while not passes or perf_counter() < over:
-        passes.append(run.once())
-    return passes[1:] or passes
 
 
 @contextmanager

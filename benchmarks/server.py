@@ -1,7 +1,7 @@
 """A server that streams the fixture darkai, in a process of its own: `python -m benchmarks.server`.
 
 It prints its port, and serves until its standard input ends. A POST to /paced gets each event
-after a pause, so that a client reads them one by one; any other as fast as the client reads.
+after a pause, so that a client reads them one by one; any other the whole reply in one write.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ COUNT = 1000
 # The last of them ends the reply.
 FIXTURE = next(fixture for fixture in FIXTURES if fixture.name == "darkai")
 WRITES = FIXTURE.writes[-COUNT:]
+# Each is a chunk of the chunked coding; an empty one is the last.
+PARTS = [b"%x\r\n%b\r\n" % (len(write), write) for write in (*WRITES, b"")]
 TEXT = "".join(event.json()["data"]["text"] for event in FIXTURE.expected[-COUNT:-1])
 
 
@@ -33,11 +35,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("content-type", "text/event-stream")
         self.send_header("transfer-encoding", "chunked")
         self.end_headers()
-        for write in WRITES:
-            if self.path == "/paced":
+        if self.path == "/paced":
+            for part in PARTS:
                 sleep(PAUSE)
-            self.wfile.write(b"%x\r\n%b\r\n" % (len(write), write))
-        self.wfile.write(b"0\r\n\r\n")
+                self.wfile.write(part)
+        else:
+            self.wfile.write(b"".join(PARTS))
 
     def handle(self) -> None:
         with suppress(ConnectionError):  # who has read the last event may close

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import pytest
 from rich.progress import Progress
 
 from benchmarks import __main__ as command
-from benchmarks import drivers, end_to_end, parsing, report, scale
+from benchmarks import drivers, end_to_end, parsing, report, runs, scale
 from benchmarks.conformance import RULES, cases, conformance
 from benchmarks.fixtures import FIXTURES, NDJSON_FIXTURES, Fixture
 from benchmarks.peers import OWN, PYTHON, MissingPeer, NodeParser, Peer, find_peers
@@ -264,10 +265,10 @@ def test_node_parses_and_times() -> None:
     try:
         number, events = node.load(named("anthropic").chunks("1024"))
         assert events == list(named("anthropic").expected)
-        assert node.time(number) > 0
+        assert node.time(number, 0) > 0
         number, events = node.load(named("multibyte").chunks("event"))
         assert events == list(named("multibyte").expected)
-        assert node.time(number) > 0
+        assert node.time(number, 0.01) > 0
     finally:
         node.close()
 
@@ -349,7 +350,7 @@ def test_slow_run_is_given_up_and_has_no_time() -> None:
     assert (run.mistake, run.times) == ("too slow: not done after 0.05 s", [])
 
 
-def test_slow_run_has_fewer_turns_and_a_warm_up_where_there_is_time_for_it() -> None:
+def test_slow_run_has_fewer_turns_and_each_has_a_warm_up() -> None:
     def slowly() -> str:
         sleep(0.03)
         return ""
@@ -363,23 +364,46 @@ def test_slow_run_has_fewer_turns_and_a_warm_up_where_there_is_time_for_it() -> 
         return 1.0
 
     turns: list[str] = []
-    effort = Effort(rounds=6, seconds=0.01, patience=10)
+    effort = Effort(rounds=6, seconds=0.2, patience=10)
     slow_run, fast_run = measured(
         Run("section", "case", "slow", slowly, slow),
         Run("section", "case", "fast", lambda: "", fast),
         effort=effort,
     )
     assert slow_run.times == [5.0] * 3
-    assert len(fast_run.times) > 6
-    assert turns.count("fast") == len(fast_run.times) + 6
+    # One turn more tells how long a turn takes.
+    assert turns.count("slow") == 2 * (1 + 3)
+    assert fast_run.times == [1.0] * 6
+    assert turns.count("fast") > 100
     assert (slow_run.ns, slow_run.spread) == (5.0, 0.0)
 
 
-def test_spread_is_the_median_distance_from_the_median() -> None:
-    run = Run(
-        "section", "case", "who", lambda: "", lambda: 1.0, times=[8.0, 10.0, 11.0, 14.0, 100.0]
-    )
-    assert (run.ns, run.spread) == (11.0, 3 / 11)
+def test_pass_that_takes_long_is_a_turn_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    passes: list[float] = []
+
+    def once() -> float:
+        sleep(0.01)
+        passes.append(1.0)
+        return 1.0
+
+    monkeypatch.setattr(runs, "LONG_PASS_SECONDS", 0.005)
+    [run] = measured(Run("section", "case", "who", lambda: "", once))
+    assert len(passes) == 1 + len(run.times)
+
+
+@pytest.mark.parametrize(
+    ("times", "spread"),
+    [
+        ([8.0, 10.0, 11.0], 2 / 10),
+        ([100.0, *range(1, 40)], 6 / 20.5),
+    ],
+    ids=["of a few times it is all of them", "the ranks 14 and 27 of 40"],
+)
+def test_spread_is_that_of_the_confidence_interval_of_the_median(
+    times: list[float], spread: float
+) -> None:
+    run = Run("section", "case", "who", lambda: "", lambda: 1.0, times=times)
+    assert run.spread == pytest.approx(spread, abs=0.03)
 
 
 def test_garbage_collection_is_as_before_after_a_run() -> None:
@@ -402,27 +426,28 @@ def test_no_difference_is_found_between_equals() -> None:
 
 
 def test_ndjson_runs_are_right() -> None:
-    runs = [run for run in parsing.ndjson_runs() if run.case.startswith("openai")]
-    assert [run.mistake for run in measured(*runs)] == [""] * 8
-    assert {run.who for run in runs if "whole" in run.case} == {
+    found = [run for run in parsing.ndjson_runs() if run.case.startswith("openai")]
+    assert [run.mistake for run in measured(*found)] == [""] * 10
+    assert {run.who for run in found if "whole" in run.case} == {
         "NDJSONDecoder",
-        "split, then loads",
+        "split, loads",
+        "decode, split, loads",
     }
-    assert {run.who for run in runs if "1024" in run.case} == {"NDJSONDecoder"}
+    assert {run.who for run in found if "1024" in run.case} == {"NDJSONDecoder"}
 
 
 def test_driver_runs_are_right_on_both_loops() -> None:
-    runs = [run for run in drivers.driver_runs() if run.case == "darkai/65536"]
-    assert [run.mistake for run in measured(*runs)] == [""] * 6
-    assert [run.who for run in runs][-2:] == ["text: stream", "text: stream, on trio"]
+    found = [run for run in drivers.driver_runs() if run.case == "darkai/65536"]
+    assert [run.mistake for run in measured(*found)] == [""] * 7
+    assert [run.who for run in found][-2:] == ["text: stream", "text: stream, on trio"]
 
 
 def test_every_client_gets_the_text_over_http() -> None:
     with end_to_end.serving() as url:
-        runs = [run for run in end_to_end.end_to_end_runs(url) if run.case == "at once"]
-        measured(*runs)
-    assert [run.mistake for run in runs] == [""] * len(end_to_end.clients())
-    assert all(run.times for run in runs)
+        found = [run for run in end_to_end.end_to_end_runs(url) if run.case == "at once"]
+        measured(*found)
+    assert [run.mistake for run in found] == [""] * len(end_to_end.clients())
+    assert all(run.times for run in found)
 
 
 @pytest.mark.parametrize("loop", scale.LOOPS)
@@ -635,19 +660,23 @@ def test_full_run_publishes(monkeypatch: pytest.MonkeyPatch, results: report.Res
     assert results["about"]["command"] == f"uv run python -m benchmarks --python {version}"
 
 
-def test_environment_with_the_peers_is_made_by_uv(monkeypatch: pytest.MonkeyPatch) -> None:
-    called: list[list[str]] = []
+def test_environment_with_the_peers_is_made_by_uv(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def execute(program: str, arguments: list[str]) -> None:
+        raise SystemExit(" ".join([program, *arguments]))
 
-    def run(arguments: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
-        called.append(arguments)
-        return subprocess.CompletedProcess(arguments, 7)
-
+    earlier = tmp_path / "old.json"
+    earlier.write_text('{"runs": []}', "utf-8")
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("UV", "/bin/uv")
-    monkeypatch.setattr(subprocess, "run", run)
-    assert command.main(["--quick", "--python", "3.12"]) == 7
-    [arguments] = called
-    assert arguments[:2] == ["/bin/uv", "run"]
-    assert "--group bench --python 3.12 python -m benchmarks --here --quick" in " ".join(arguments)
+    monkeypatch.setattr(os, "execvp", execute)
+    with pytest.raises(SystemExit) as exited:
+        command.main(["--quick", "--python", "3.12", "--against", "old.json"])
+    called = str(exited.value)
+    assert called.startswith("/bin/uv /bin/uv run --isolated --group bench --python 3.12 python -m")
+    assert f"--here --quick --python 3.12 --against old.json --against {earlier}" in called
+    assert Path.cwd() == Path(__file__).parents[1]
 
 
 @pytest.mark.usefixtures("no_node")
@@ -670,7 +699,44 @@ def test_runs_as_a_module() -> None:
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
-    assert "openai.ndjson/whole, msgspec" in done.stdout
+    assert "openai.ndjson/whole" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "null", "[]", "{}", '{"runs": {"a": 1}}', '{"runs": [{}]}']
+    + [
+        '{"runs": [{"section": "parsing", "case": "a/1", "who": "b", "ns": ' + ns + "}]}"
+        for ns in ("0", "-1", "NaN", "Infinity", '"1"', "null")
+    ],
+)
+def test_earlier_results_that_are_none_are_refused_before_the_run(
+    text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    earlier = tmp_path / "old.json"
+    earlier.write_text(text, "utf-8")
+    with pytest.raises(SystemExit) as exited:
+        main("--against", str(earlier))
+    assert exited.value.code == 2
+    assert "old.json: " in words(capsys.readouterr().err)
+
+
+def test_earlier_results_without_a_case_in_common_are_told(results: report.Results) -> None:
+    [note] = report.against(results, {"runs": []}, "old.json").notes
+    assert note == "old.json has none of these cases: there is nothing to compare."
+
+
+def test_results_that_were_written_are_read(results: report.Results, tmp_path: Path) -> None:
+    written = tmp_path / "results.json"
+    written.write_text(json.dumps(results), "utf-8")
+    assert report.read(written) == results
+
+
+def test_what_is_not_committed_is_not_published(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report, "find_spec", lambda _: True)
+    monkeypatch.setattr(report, "_commit", lambda: "1234567-dirty")
+    with pytest.raises(SystemExit, match="commit what was changed first"):
+        report.check_publishable()
 
 
 @pytest.mark.parametrize(
