@@ -163,7 +163,12 @@ class AsyncItems(Generic[T]):
             raise
 
     async def aclose(self) -> None:
-        """End the iteration, and close what was made to read the source, but not the source."""
+        """End the iteration, and close what was made to read the source, but not the source.
+
+        Raises LocalProtocolError while another task waits for an item: cancel that.
+        """
+        if self._busy:
+            raise LocalProtocolError("another task is waiting for the next item")
         self._over = True
         self._items = iter(())
         chunks: AsyncIterator[Any] | AsyncGenerator[Any, None] = self._chunks

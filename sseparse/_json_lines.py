@@ -10,8 +10,8 @@ import json
 import logging
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from operator import length_hint
+from collections.abc import Callable, Iterator
+from operator import index, length_hint
 from typing import Any, Generic, Literal, TypeVar, overload
 
 from ._bytes import as_bytes, without_bom
@@ -25,14 +25,34 @@ _RS = b"\x1e"
 _WHITESPACE = b" \t\r\n"
 # A JSON string, perhaps unfinished: so that no hostile line is scanned twice.
 _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?')
+_WINDOW = 1024 * 1024
 _DEFAULT_MAX_SIZE = 64 * 1024 * 1024
+
+
+def _windows(block: bytes) -> Iterator[bytes]:
+    """Cut `block` at LFs, into pieces of _WINDOW bytes at most, or of one line.
+
+    A str takes four bytes for each character if one of them is beyond U+FFFF.
+    """
+    start = 0
+    while len(block) - start > _WINDOW:
+        stop = block.rfind(b"\n", start, start + _WINDOW)
+        if stop < 0:
+            stop = block.find(b"\n", start + _WINDOW)
+        if stop < 0:
+            break
+        yield block[start:stop]
+        start = stop + 1
+    yield block[start:]
 
 
 class _TextDecoder(ABC, Generic[T]):
     def __init__(
         self, loads: Callable[[str], T], max_size: int | None, errors: Literal["raise", "skip"]
     ) -> None:
-        if max_size is not None and max_size < 1:
+        if not callable(loads):
+            raise TypeError(f"loads is a function of a str, not {type(loads).__name__}")
+        if max_size is not None and index(max_size) < 1:
             raise ValueError(f"the largest size must be at least 1, or None: {max_size}")
         if errors not in ("raise", "skip"):
             raise ValueError(f"errors must be 'raise' or 'skip', not {errors!r}")
@@ -57,9 +77,9 @@ class _TextDecoder(ABC, Generic[T]):
         Raises InvalidJSON and EventTooLarge (the values before the error are its `events`),
         LocalProtocolError after that or after `close`, TypeError for a str.
         """
+        chunk = as_bytes(data)
         if self._over:
             raise LocalProtocolError(f"feed() after {self._over}: make a new decoder")
-        chunk = as_bytes(data)
         values: list[T] = []
         try:
             self._take(chunk, values)
@@ -197,7 +217,8 @@ class NDJSONDecoder(_TextDecoder[T]):
             if self._text:
                 complete = bytes(self._text) + complete
                 self._text.clear()
-            self._end_lines(complete, values)
+            for window in _windows(complete):
+                self._end_lines(window, values)
         self._text += unfinished
         self._check_size(len(self._text))
 
@@ -223,10 +244,10 @@ class NDJSONDecoder(_TextDecoder[T]):
             except MemoryError:
                 raise
             except Exception as cause:
-                index = len(texts) - length_hint(rest) - 1
-                self._offset += sum(len(before.encode()) + 1 for before in texts[counted:index])
-                self._line_number += index - counted
-                counted = index
+                failed = len(texts) - length_hint(rest) - 1
+                self._offset += sum(len(before.encode()) + 1 for before in texts[counted:failed])
+                self._line_number += failed - counted
+                counted = failed
                 self._refuse_json(cause, text.encode(), self._offset, self._line_number)
         self._offset = end_offset
         self._line_number = end_line_number

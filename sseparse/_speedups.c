@@ -16,7 +16,7 @@
      that repeats and an unchanged ID are shared strings.
    - No allocation is larger than the chunk, the limit, or a constant factor of these.
    - A decoder at work runs no Python code, but for finalizers, where an allocation runs the
-     garbage collector, and those may call this very decoder. `enter` refuses that and, in builds
+     garbage collector, as in CPython 3.11, and those may call this very decoder. `enter` refuses that and, in builds
      without the GIL, makes other threads wait. */
 
 #define PY_SSIZE_T_CLEAN
@@ -768,20 +768,21 @@ feed_after_end(Decoder *self)
 static PyObject *
 decoder_feed(Decoder *self, PyObject *data)
 {
-    if (self->over) {
-        return feed_after_end(self);
-    }
     PyObject *bytes = PyBytes_CheckExact(data)
                           ? Py_NewRef(data)
                           : PyObject_CallOneArg(self->state->as_bytes, data);
     if (bytes == NULL) {
         return NULL;
     }
+    if (!PyBytes_Check(bytes)) {
+        Py_DECREF(bytes);
+        PyErr_SetString(PyExc_TypeError, "as_bytes() did not return bytes");
+        return NULL;
+    }
     PyObject *items = NULL;
     Py_ssize_t limit = 0;
     int is_too_large = 0;
     if (enter(self) == 0) {
-        /* as_bytes may have run Python code, and that anything. */
         items = self->over ? feed_after_end(self)
                            : run(self, self->at_start ? parse_start : parse,
                                  PyBytes_AS_STRING(bytes), PyBytes_GET_SIZE(bytes));
@@ -935,11 +936,13 @@ get_string(PyObject *state, const char *name, PyObject **string)
 static int
 get_lines(PyObject *state, const char *name, Buffer *data)
 {
-    PyObject *lines = get(state, name, &PyList_Type, 0);
+    PyObject *list = get(state, name, &PyList_Type, 0);
+    PyObject *lines = list == NULL ? NULL : PyList_AsTuple(list);
+    Py_XDECREF(list);
     int result = lines == NULL ? -1 : 0;
-    for (Py_ssize_t i = 0; result == 0 && i < PyList_GET_SIZE(lines); i++) {
+    for (Py_ssize_t i = 0; result == 0 && i < PyTuple_GET_SIZE(lines); i++) {
         Py_ssize_t size;
-        const char *line = PyUnicode_AsUTF8AndSize(PyList_GET_ITEM(lines, i), &size);
+        const char *line = PyUnicode_AsUTF8AndSize(PyTuple_GET_ITEM(lines, i), &size);
         if (line == NULL || append(data, line, size) < 0 || append(data, "\n", 1) < 0) {
             result = -1;
         }
@@ -967,10 +970,12 @@ static int
 get_tail(PyObject *state, Buffer *tail)
 {
     PyObject *value = get(state, "_tail", &PyByteArray_Type, 0);
-    int result = value == NULL ? -1
-                               : append(tail, PyByteArray_AS_STRING(value),
-                                        PyByteArray_GET_SIZE(value));
+    PyObject *bytes = value == NULL ? NULL : PyBytes_FromObject(value);
     Py_XDECREF(value);
+    int result = bytes == NULL
+                     ? -1
+                     : append(tail, PyBytes_AS_STRING(bytes), PyBytes_GET_SIZE(bytes));
+    Py_XDECREF(bytes);
     return result;
 }
 
@@ -1015,11 +1020,18 @@ decoder_setstate(Decoder *self, PyObject *state)
         PyErr_SetString(PyExc_TypeError, "the state of an SSEDecoder is a dict");
         return NULL;
     }
+    /* What is read is copied first, since another thread may change it meanwhile. */
+    state = PyDict_Copy(state);
+    if (state == NULL) {
+        return NULL;
+    }
     if (enter(self) < 0) {
+        Py_DECREF(state);
         return NULL;
     }
     discard(self);
     int result = set_state(self, state);
+    Py_DECREF(state);
     if (result < 0) {
         self->limit = PY_SSIZE_T_MAX;
         discard(self);
@@ -1034,8 +1046,12 @@ PyDoc_STRVAR(sizeof_doc, "__sizeof__($self)\n--\n\nReturn its size in memory, in
 static PyObject *
 decoder_sizeof(Decoder *self, PyObject *Py_UNUSED(ignored))
 {
-    return PyLong_FromSsize_t(Py_TYPE(self)->tp_basicsize + self->tail.capacity +
-                              self->data.capacity);
+    if (enter(self) < 0) {
+        return NULL;
+    }
+    Py_ssize_t size = Py_TYPE(self)->tp_basicsize + self->tail.capacity + self->data.capacity;
+    leave(self);
+    return PyLong_FromSsize_t(size);
 }
 
 /* ---- the properties ------------------------------------------------------------------------- */
@@ -1147,9 +1163,16 @@ import_from(const char *module, const char *name, PyObject **target)
 static int
 import_item_class(ItemClass *class, const char *name, int count, const char *const *slots)
 {
-    if (import_from("sseparse._events", name, (PyObject **)&class->type) < 0) {
+    PyObject *type;
+    if (import_from("sseparse._events", name, &type) < 0) {
         return -1;
     }
+    if (!PyType_Check(type)) {
+        Py_DECREF(type);
+        PyErr_Format(PyExc_ImportError, "%s is no class", name);
+        return -1;
+    }
+    class->type = (PyTypeObject *)type;
     for (int i = 0; i < count; i++) {
         PyObject *member = PyObject_GetAttrString((PyObject *)class->type, slots[i]);
         if (member == NULL) {
@@ -1169,7 +1192,9 @@ import_item_class(ItemClass *class, const char *name, int count, const char *con
         }
     }
     /* No slot, and no __dict__, that this does not know of. */
-    if (class->type->tp_basicsize != (Py_ssize_t)(sizeof(PyObject) + count * sizeof(PyObject *))) {
+    if (class->type->tp_basicsize != (Py_ssize_t)(sizeof(PyObject) + count * sizeof(PyObject *)) ||
+        class->type->tp_dictoffset != 0 || class->type->tp_weaklistoffset != 0 ||
+        !PyType_IS_GC(class->type)) {
         PyErr_Format(PyExc_ImportError, "%s has more slots than expected", name);
         return -1;
     }

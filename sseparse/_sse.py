@@ -17,7 +17,8 @@ from __future__ import annotations
 
 import sys
 from copy import copy
-from typing import Any, Generic, Literal, TypeVar, cast, overload
+from operator import index
+from typing import Any, Generic, Literal, TypeVar, overload
 
 from ._bytes import as_bytes, without_bom
 from ._errors import EventTooLarge, LocalProtocolError
@@ -102,11 +103,15 @@ class SSEDecoder(Generic[Item]):
         unknown_fields: bool = False,
         dispatch_at_eof: bool = False,
     ) -> None:
+        if not isinstance(last_event_id, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError(f"a last event ID is a str, not {type(last_event_id).__name__}")
         if not {"\r", "\n", "\0"}.isdisjoint(last_event_id):
             raise ValueError(f"a last event ID has no CR, LF or NUL: {last_event_id!r}")
         if max_event_size is not None and max_event_size < 1:
             raise ValueError(f"max_event_size must be at least 1, or None: {max_event_size}")
-        self._limit = sys.maxsize if max_event_size is None else min(max_event_size, sys.maxsize)
+        self._limit = (
+            sys.maxsize if max_event_size is None else min(index(max_event_size), sys.maxsize)
+        )
         self._comments = bool(comments)
         self._unknown_fields = bool(unknown_fields)
         self._dispatch_at_eof = bool(dispatch_at_eof)
@@ -136,7 +141,8 @@ class SSEDecoder(Generic[Item]):
         self._retry: int | None = None
         # The data lines since the last dispatch; where there are many, all but the newest two
         # are joined into blocks, because a short str takes ten times the memory of its text.
-        # Two, so that a lone line in `_data` is always the whole of the data.
+        # Two, so that a lone line in `_data` is always the whole of the data. Neither list is
+        # ever shortened: see `_join`.
         self._data: list[str] = []
         self._data_blocks: list[str] = []
 
@@ -167,10 +173,10 @@ class SSEDecoder(Generic[Item]):
         Raises EventTooLarge when an event outgrows the limit (the items before it are its
         `events`), LocalProtocolError after that or after `close`, TypeError for a str.
         """
-        if self._over:
-            raise LocalProtocolError(f"feed() after {self._over}: reset() the decoder first")
         if type(data) is not bytes:
             data = as_bytes(data)
+        if self._over:
+            raise LocalProtocolError(f"feed() after {self._over}: reset() the decoder first")
         if self._at_start:
             stream = without_bom(self._tail, data)
             if stream is None:
@@ -230,7 +236,7 @@ class SSEDecoder(Generic[Item]):
         if self._tail:
             self._tail += lines[0]
             # A bytearray does what bytes do here, and a copy of a long line would cost memory.
-            lines[0] = cast("bytes", self._tail)
+            lines[0] = self._tail  # type: ignore[call-overload] # pyright: ignore[reportArgumentType]
             self._tail = bytearray(unfinished)
         elif unfinished:
             self._tail += unfinished

@@ -625,6 +625,8 @@ async def test_two_tasks_cannot_wait_for_the_next_item() -> None:
         await anyio.wait_all_tasks_blocked()
         with pytest.raises(LocalProtocolError, match="another task is waiting"):
             await anext(events)
+        with pytest.raises(LocalProtocolError, match="another task is waiting"):
+            await events.aclose()
         tasks.cancel_scope.cancel()
 
 

@@ -419,6 +419,15 @@ def test_each_line_is_loaded_once_whichever_are_invalid(
     ]
 
 
+@pytest.mark.parametrize("length", [1, 1000, 2**20 - 10, 2**20, 3 * 2**20])
+def test_lines_of_a_large_chunk_are_counted_on(length: int) -> None:
+    record = b'"%s"' % (b"x" * length)
+    count = 3 * 2**20 // length + 2
+    values, _, error = observe(NDJSONDecoder(), [b"1\n" + (record + b"\n") * count + b"x\n"])
+    assert len(values) == 1 + count
+    assert error == (InvalidJSON, 2 + count, 2 + count * (len(record) + 1), b"x")
+
+
 def test_many_invalid_lines_at_once_take_linear_time() -> None:
     decoder = NDJSONDecoder(errors="skip")
     logging.getLogger("sseparse").disabled = True
@@ -487,6 +496,21 @@ def test_options_that_mean_nothing_are_refused(
 ) -> None:
     with pytest.raises(ValueError, match="must be"):
         decoder_class(**options)
+
+
+@both_decoders
+@pytest.mark.parametrize("loads", [None, "json.loads"])
+def test_loads_that_cannot_be_called_is_no_fault_of_the_stream(
+    decoder_class: Callable[..., AnyDecoder], loads: object
+) -> None:
+    with pytest.raises(TypeError, match="loads is a function"):
+        decoder_class(loads=loads)
+
+
+@pytest.mark.parametrize("size", [2.5, float("nan"), "1"])
+def test_largest_size_is_a_whole_number(size: object) -> None:
+    with pytest.raises(TypeError):
+        NDJSONDecoder(max_line_size=size)  # type: ignore[call-overload]
 
 
 @pytest.mark.parametrize(

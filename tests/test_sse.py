@@ -651,6 +651,25 @@ def test_last_event_id_that_no_stream_could_set_is_refused(
         decoder_class(last_event_id=f"a{character}b")
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"last_event_id": b"a"},
+        {"last_event_id": None},
+        {"last_event_id": ["a"]},
+        {"max_event_size": 2.5},
+        {"max_event_size": float("inf")},
+        {"max_event_size": "1"},
+    ],
+    ids=repr,
+)
+def test_option_of_another_type_is_refused(
+    decoder_class: DecoderClass, options: dict[str, Any]
+) -> None:
+    with pytest.raises(TypeError):
+        decoder_class(**options)
+
+
 @pytest.mark.parametrize("limit", [0, -1])
 def test_limit_that_allows_nothing_is_refused(decoder_class: DecoderClass, limit: int) -> None:
     with pytest.raises(ValueError, match="max_event_size must be at least 1"):
