@@ -208,7 +208,7 @@ async def test_two_tasks_share_a_reply_without_loss_or_error() -> None:
 
     async def eat(reply: ReplyStream) -> None:
         async for text in reply:
-            texts.append(text)  # noqa: PERF401  (an extension would be lost)
+            texts.append(text)
             await anyio.lowlevel.checkpoint()
 
     transport = memory(FIRST, BODY)
@@ -745,7 +745,7 @@ async def test_idle_timeout_does_not_count_the_time_of_a_slow_consumer() -> None
     async with ask(memory(FIRST, BODY), idle_timeout=0.05) as reply:
         texts: list[str] = []
         async for text in reply:
-            texts.append(text)  # noqa: PERF401  (an extension would be lost)
+            texts.append(text)
             await anyio.sleep(0.06)
     assert texts == ["first", *TEXTS]
 
