@@ -1,12 +1,12 @@
 """The command line: `sseparse`, or `python -m sseparse`.
 
-Its own command is `decode`. Other packages add theirs through entry points of the group
-"sseparse.commands", which is how `chat` comes in without an import of a backend.
+Its own commands are `decode`, here, and `listen`, in a file of its own because it is long. Other
+packages add theirs through entry points of the group "sseparse.commands", which is how `chat`
+comes in without an import of a backend.
 """
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable
 from importlib.metadata import entry_points
@@ -15,6 +15,9 @@ from typing import Any, BinaryIO, cast
 
 try:
     import click
+
+    from sseparse._commands import one_line, print_json
+    from sseparse._listen import listen
 except ImportError:  # pragma: no cover
     sys.exit("sseparse: the command line needs more packages: pip install 'sseparse[cli]'")
 
@@ -54,7 +57,8 @@ class CommandLine(click.Group):
         except BrokenPipeError:
             raise  # click knows what to do
         except (sseparse.ProtocolError, OSError, ValueError, ImportError) as error:
-            raise click.ClickException(str(error)) from error
+            message = one_line(str(error)) or type(error).__name__
+            raise click.ClickException(message) from error
         except BaseException as error:
             if not _is_interrupt(error):
                 raise
@@ -86,7 +90,7 @@ def _is_interrupt(error: BaseException) -> bool:
 @click.group(cls=CommandLine, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(sseparse.__version__)
 def main() -> None:
-    """Decode event streams, and chat with services that speak them."""
+    """Decode and follow event streams, and chat with services that speak them."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="replace")
@@ -110,19 +114,14 @@ def decode(file: BinaryIO, format: str, limit: int) -> None:
     """
     decoder = _DECODERS[format](limit)
     for item in sseparse.decode(file, decoder):
-        if isinstance(item, sseparse.ServerSentEvent):
-            value = {"event": item.event, "data": item.data, "id": item.id, "retry": item.retry}
-        else:
-            value = item
-        # A lone surrogate has no UTF-8: backslashreplace turns it into the escape that JSON has.
-        line = json.dumps(value, ensure_ascii=False).encode("utf-8", "backslashreplace")
-        sys.stdout.buffer.write(line + b"\n")
-        sys.stdout.buffer.flush()
+        print_json(item)
     if getattr(decoder, "incomplete", False):
         raise click.ClickException("the stream ended inside an event")
     if skipped := getattr(decoder, "skipped", 0):
         raise click.ClickException(f"skipped texts that are no JSON: {skipped}")
 
+
+main.add_command(listen)
 
 if __name__ == "__main__":
     main(prog_name="sseparse")

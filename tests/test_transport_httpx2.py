@@ -256,6 +256,7 @@ async def test_damaged_gzip_is_a_connection_error() -> None:
     [
         *("", "/chat", "//127.0.0.1/", "127.0.0.1", "ftp://127.0.0.1/", "http://", "http://[::1"),
         *("http:///x", "http://127.0.0.1:x/", "http://\0/", "http://\ud800/", "http://x/\ud800"),
+        *("http://exa mple.org/", "http://127.0.0.1/\n", "http://127.0.0.1/\x7f"),
     ],
 )
 async def test_url_that_is_none_is_a_value_error(
@@ -267,7 +268,11 @@ async def test_url_that_is_none_is_a_value_error(
 
 
 @pytest.mark.parametrize(
-    "headers", [{"a b": "c"}, {"a": "b\r\nc: d"}, {"a": "b\n"}, {"a\r\nb": "c"}, {"a": "\0"}]
+    "headers",
+    [
+        *({"a b": "c"}, {"a": "b\r\nc: d"}, {"a": "b\n"}, {"a\r\nb": "c"}, {"a": "\0"}),
+        *({"a": "b\x01"}, {"a": "b\vc"}, {"a": "\x7f"}),
+    ],
 )
 async def test_header_that_would_inject_is_a_value_error(
     headers: dict[str, str], own_clients: list[httpx2.AsyncClient]
@@ -276,6 +281,15 @@ async def test_header_that_would_inject_is_a_value_error(
         with pytest.raises(ValueError, match=r"not the (name|value) of a header field"):
             await HTTPX2Transport().send(request(server, headers=headers))
     assert server.requests == []
+    assert [client.is_closed for client in own_clients] == [True]
+
+
+@pytest.mark.parametrize("method", ["", "GE T", "GET\r\n", "GÉT"])
+async def test_method_that_is_none_is_a_value_error(
+    method: str, own_clients: list[httpx2.AsyncClient]
+) -> None:
+    with pytest.raises(ValueError, match="not a method"):
+        await HTTPX2Transport().send(Request(method, "http://127.0.0.1/"))
     assert [client.is_closed for client in own_clients] == [True]
 
 

@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any
 
-import anyio
 import click
 from rich.console import Console
 from rich.table import Table
 
+from sseparse._commands import async_backend, harmless, run
 from sseparse.transports import Transport
 from sseparse.transports.httpx2 import HTTPX2Transport
 
 from ._registry import get_backend, installed_backends
 from ._stream import ReplyStream, stream
 from .demo import DemoServer
-
-# Control characters, which steer a terminal, but for the two that belong to text.
-_HARMLESS = {
-    code: "\N{REPLACEMENT CHARACTER}"
-    for code in [*range(0x20), *range(0x7F, 0xA0)]
-    if chr(code) not in "\n\t"
-}
 
 
 @click.command()
@@ -34,13 +26,7 @@ _HARMLESS = {
 @click.option("--model", help="By default, the backend's default model.")
 @click.option("--proxy", metavar="URL", help="http:, https:, socks5: or socks5h:.")
 @click.option("--demo", is_flag=True, help="Talk to a demo server that this command starts.")
-@click.option(
-    "--async-backend",
-    type=click.Choice(["asyncio", "trio"]),
-    default="asyncio",
-    show_default=True,
-    help="The event loop.",
-)
+@async_backend
 @click.option(
     "--timeout",
     "limit",
@@ -52,36 +38,7 @@ _HARMLESS = {
 )
 def chat(async_backend: str, **arguments: Any) -> None:
     """Send PROMPT to a chat service and print the reply as it arrives."""
-    if anyio.run(partial(_interruptible_chat, **arguments), backend=async_backend):
-        raise KeyboardInterrupt
-
-
-async def _interruptible_chat(**arguments: Any) -> bool:
-    """Chat, and return whether Ctrl-C ended it.
-
-    A KeyboardInterrupt may arise anywhere in the libraries, in the middle of their work. A
-    cancellation does not.
-    """
-    interrupted = False
-    failure: Exception | None = None
-
-    async def wait_for_interrupt() -> None:
-        nonlocal interrupted
-        with anyio.open_signal_receiver(signal.SIGINT) as signals:
-            async for _ in signals:
-                interrupted = True
-                tasks.cancel_scope.cancel()
-
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(wait_for_interrupt)
-        try:
-            await _chat(**arguments)
-        except Exception as error:  # to be raised as it is, not in an ExceptionGroup
-            failure = error
-        tasks.cancel_scope.cancel()
-    if failure is not None:
-        raise failure
-    return interrupted
+    run(partial(_chat, **arguments), async_backend)
 
 
 async def _chat(
@@ -109,7 +66,7 @@ async def _print(reply: ReplyStream) -> None:
     try:
         async for text in reply:
             begun = True
-            sys.stdout.write(text.translate(_HARMLESS) if sys.stdout.isatty() else text)
+            sys.stdout.write(harmless(text))
             sys.stdout.flush()
     finally:
         if begun:

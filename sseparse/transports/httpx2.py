@@ -12,6 +12,7 @@ import anyio
 import httpx2
 
 from . import Request
+from ._headers import TOKEN, header
 
 
 class HTTPX2Transport:
@@ -117,11 +118,15 @@ class HTTPX2Response:
 
 
 async def _send(client: httpx2.AsyncClient, request: Request) -> httpx2.Response:
+    if not TOKEN.fullmatch(request.method):
+        raise ValueError(f"not a method: {request.method!r}")
+    if re.search(r"[\0- \x7f]", request.url):
+        raise ValueError(f"not an http: or https: URL: {request.url!r}")
     try:
         built = client.build_request(
             request.method,
             request.url,
-            headers=[_header(name, value) for name, value in request.headers.items()],
+            headers=[header(name, value) for name, value in request.headers.items()],
             content=request.body or None,
             timeout=None,
         )
@@ -136,15 +141,6 @@ async def _send(client: httpx2.AsyncClient, request: Request) -> httpx2.Response
         return await client.send(built, stream=True, follow_redirects=True)
     except Exception as error:
         raise _connection_error(request.url, error) from error
-
-
-def _header(name: str, value: str) -> tuple[bytes, bytes]:
-    # As bytes, because a value may hold any character, in UTF-8, but for those that end it.
-    if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name):
-        raise ValueError(f"not the name of a header field: {name!r}")
-    if value != value.strip(" \t") or re.search(r"[\0\r\n]", value):
-        raise ValueError(f"not the value of a header field: {name}: {value!r}")
-    return name.encode(), value.encode()
 
 
 def _connection_error(url: str, error: Exception) -> ConnectionError:

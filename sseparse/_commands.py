@@ -1,0 +1,89 @@
+"""What the commands have in common, those of other packages included.
+
+It belongs to the command line, as __main__.py and _listen.py do, and may import what that needs.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import anyio
+import click
+
+from ._events import ServerSentEvent
+
+# Control characters, which steer a terminal, but for the two that belong to text.
+_HARMLESS = {
+    code: "\N{REPLACEMENT CHARACTER}"
+    for code in [*range(0x20), *range(0x7F, 0xA0)]
+    if chr(code) not in "\n\t"
+}
+
+async_backend = click.option(
+    "--async-backend",
+    type=click.Choice(["asyncio", "trio"]),
+    default="asyncio",
+    show_default=True,
+    help="The event loop.",
+)
+
+
+def run(work: Callable[[], Awaitable[object]], async_backend: str) -> None:
+    """Run `work` on an event loop; KeyboardInterrupt is raised once Ctrl-C has cancelled it."""
+    if anyio.run(_run_interruptible, work, backend=async_backend):
+        raise KeyboardInterrupt
+
+
+async def _run_interruptible(work: Callable[[], Awaitable[object]]) -> bool:
+    """Do `work`, and return whether Ctrl-C ended it.
+
+    A KeyboardInterrupt may arise anywhere in the libraries, in the middle of their work. A
+    cancellation does not.
+    """
+    interrupted = False
+    failure: Exception | None = None
+
+    async def wait_for_interrupt() -> None:
+        nonlocal interrupted
+        with anyio.open_signal_receiver(signal.SIGINT) as signals:
+            async for _ in signals:
+                interrupted = True
+                tasks.cancel_scope.cancel()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(wait_for_interrupt)
+        try:
+            await work()
+        except Exception as error:  # to be raised as it is, not in an ExceptionGroup
+            failure = error
+        tasks.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
+    return interrupted
+
+
+def harmless(text: str) -> str:
+    """Return `text` as it may go to standard output: to a terminal, without what steers it."""
+    return text.translate(_HARMLESS) if sys.stdout.isatty() else text
+
+
+def one_line(text: str) -> str:
+    """Return `text`, which may come from the network, as one line that steers no terminal."""
+    return " ".join(text.split()).translate(_HARMLESS)
+
+
+def print_json(item: Any) -> None:
+    """Print an item of a stream as a line of JSON, an event as an object."""
+    if isinstance(item, ServerSentEvent):
+        item = {"event": item.event, "data": item.data, "id": item.id, "retry": item.retry}
+    text = json.dumps(item, ensure_ascii=False)
+    # Of the control characters, JSON escapes the first 32 only; others steer a terminal too.
+    text = re.sub("[\x7f-\x9f]", lambda match: f"\\u{ord(match[0]):04x}", text)
+    # A lone surrogate has no UTF-8: backslashreplace turns it into the escape that JSON has.
+    sys.stdout.buffer.write(text.encode("utf-8", "backslashreplace") + b"\n")
+    sys.stdout.buffer.flush()
