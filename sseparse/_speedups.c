@@ -29,6 +29,7 @@
 #define IDLE_CAPACITY 64
 /* Longer texts, in bytes, are left to CPython's decoder. */
 #define SHORT_TEXT 256
+#define MAX_CODE_POINT 0x10FFFF
 /* Types that repeat are words. */
 #define LONGEST_REMEMBERED_TYPE 64
 
@@ -206,7 +207,7 @@ decode_sequence(const unsigned char *p, const unsigned char *end, Py_UCS4 *point
         return 0;
     }
     *point = (lead & 0x07) << 18 | (p[1] & 0x3F) << 12 | (p[2] & 0x3F) << 6 | (p[3] & 0x3F);
-    return *point < 0x10000 || *point > 0x10FFFF ? 0 : 4;
+    return *point < 0x10000 || *point > MAX_CODE_POINT ? 0 : 4;
 #undef CONTINUES
 }
 
@@ -251,7 +252,8 @@ decode_short(const unsigned char *bytes, Py_ssize_t size)
         all |= points[count++];
         p += length;
     }
-    PyObject *text = PyUnicode_New(prefix + count, all);
+    /* Together, the bits of two code points may be more than there are. */
+    PyObject *text = PyUnicode_New(prefix + count, all > MAX_CODE_POINT ? MAX_CODE_POINT : all);
     if (text == NULL) {
         return NULL;
     }

@@ -2,7 +2,7 @@
 
     uv run --with atheris python tests/fuzz.py -max_total_time=60
 
-The input chooses the options and the cuts, and is the stream. Both decoders get the same, and
+The input chooses the options and the cuts, and is the stream, or tells which TOKENS it has. Both decoders get the same, and
 must come to the same outcome and the same state; halfway, each is replaced by its own copy, or
 by the other class going on from its state.
 """
@@ -18,6 +18,26 @@ with atheris.instrument_imports(include=["sseparse"]):
     from sseparse import EventTooLarge, _speedups, _sse
 
 LIMITS = (None, 1, 2, 3, 7, 20, 100, 1000)
+
+# What a fuzzer that does not see into the compiled part would hardly find.
+TEXTS = [
+    "\x7f",
+    "é",
+    "\xff",
+    "\u0100",
+    "漢",
+    "\uffff",
+    "\U00010000",
+    "🎉",
+    "\U00100000",
+    "\U0010ffff",
+]
+TOKENS = [
+    *(b"data: ", b"data:", b"data", b"event: ", b"id: ", b"retry: ", b": ", b":", b"x", b" ", b"7"),
+    *(b"\n", b"\r", b"\r\n", b"\n\n", b"\0", b"\xef\xbb\xbf", b"\xed\xa0\x80", b"\xf0\x9f\x8e"),
+    *(b"\xff", b"x" * 8, b"x" * 50, b"data: x\n\n"),
+    *(text.encode() for text in TEXTS),
+]
 
 
 def outcome(cls: type[Any], other: type[Any], options: dict[str, Any], chunks: list[bytes]) -> Any:
@@ -51,6 +71,8 @@ def test_one_input(data: bytes) -> None:
         "max_event_size": LIMITS[limit % len(LIMITS)],
     }
     stream = data[8:]
+    if choice & 16:
+        stream = b"".join(TOKENS[byte % len(TOKENS)] for byte in stream)
     chunks: list[bytes] = []
     while stream:
         # One chunk in six is empty.

@@ -584,6 +584,15 @@ def test_text_is_decoded_as_utf_8_with_replacements(
     assert decoded == [text.decode("utf-8", "replace") for text in texts]
 
 
+def test_text_of_any_two_characters_is_decoded(decoder_class: DecoderClass) -> None:
+    bounds = [0x41, 0x7F, 0x80, 0xFF, 0x100, 0x7FF, 0x800, 0xD7FF, 0xE000, 0xFFFF]
+    planes = [point for plane in range(1, 17) for point in (plane << 16, plane << 16 | 0xFFFF)]
+    pairs = itertools.product([chr(point) for point in bounds + planes], repeat=2)
+    texts = ["".join(pair) for pair in pairs]
+    stream = "".join(f"data: {text}\n\n" for text in texts).encode()
+    assert [event.data for event in decoder_class().feed(stream)] == texts
+
+
 @pytest.mark.parametrize("unit", ["é", "漢", "🎉", "xé", "12345678é", "é12345678", "é漢🎉"])
 def test_text_of_any_length_is_decoded(decoder_class: DecoderClass, unit: str) -> None:
     texts = [(unit * 300)[:length] for length in range(1, 300)]
