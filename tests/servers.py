@@ -159,7 +159,7 @@ async def _pump(source: SocketStream, sink: SocketStream) -> None:
             await sink.send(await source.receive())
 
 
-async def _join(client: SocketStream, host: str, port: int, first: bytes = b"") -> None:
+async def join(client: SocketStream, host: str, port: int, first: bytes = b"") -> None:
     """Connect a proxy's client with a server until one of them closes."""
     async with await anyio.connect_tcp(host, port) as upstream, anyio.create_task_group() as tasks:
 
@@ -179,7 +179,7 @@ async def http_proxy(client: SocketStream, server: Server) -> None:
     method, target, rest = request.split(b" ", 2)
     url = urlsplit(target.decode())
     first = b"%s %s %s" % (method, url.path.encode(), rest)
-    await _join(client, str(url.hostname), int(url.port or 80), first)
+    await join(client, str(url.hostname), int(url.port or 80), first)
 
 
 async def socks5_proxy(client: SocketStream, server: Server) -> None:
@@ -196,7 +196,7 @@ async def socks5_proxy(client: SocketStream, server: Server) -> None:
     (port,) = struct.unpack(">H", await stream.receive_exactly(2))
     server.requests.append(f"{host}:{port}".encode())
     await client.send(b"\x05\x00\x00\x01" + bytes(6))
-    await _join(client, host, port)
+    await join(client, host, port)
 
 
 def open_sockets() -> int:

@@ -13,7 +13,7 @@ import anyio
 from yarl import URL
 
 from . import Request
-from ._headers import TOKEN, header
+from ._http import TOKEN, connection_error, header
 
 _REDIRECTS = (301, 302, 303, 307, 308)
 _MAX_REDIRECTS = 20
@@ -117,7 +117,7 @@ class AiohttpResponse:
             except BaseException:
                 self._failure = RuntimeError("reading the body has been cancelled before")
                 raise
-        raise _connection_error(str(self._response.url), self._failure) from self._failure
+        raise connection_error(str(self._response.url), self._failure) from self._failure
 
     async def aclose(self) -> None:
         """Close the response, and the session if it is its own."""
@@ -200,7 +200,7 @@ async def _send(
             response.close()
             raise aiohttp.ClientPayloadError(f"a redirect ({response.status}) to nowhere")
     except Exception as error:
-        raise _connection_error(request.url, error) from error
+        raise connection_error(request.url, error) from error
     finally:
         body.abort()
     return response
@@ -218,12 +218,6 @@ def _url(url: str, what: str) -> URL:
     if strange or parsed.scheme not in ("http", "https") or not parsed.host:
         raise ValueError(f"not {what}: {url!r}")
     return parsed
-
-
-def _connection_error(url: str, error: Exception) -> ConnectionError:
-    # Whatever it is: what a network, a proxy or a peer does wrong has many classes, and the
-    # message of some is empty.
-    return ConnectionError(f"{url}: {str(error) or type(error).__name__}")
 
 
 def _abort(connection: Any) -> None:

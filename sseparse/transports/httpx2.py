@@ -12,7 +12,7 @@ import anyio
 import httpx2
 
 from . import Request
-from ._headers import TOKEN, header
+from ._http import TOKEN, connection_error, header
 
 
 class HTTPX2Transport:
@@ -91,7 +91,7 @@ class HTTPX2Response:
         except BaseException as error:
             self._failed = True
             if isinstance(error, Exception):
-                raise _connection_error(str(self._response.url), error) from error
+                raise connection_error(str(self._response.url), error) from error
             raise
 
     async def aclose(self) -> None:
@@ -140,13 +140,7 @@ async def _send(client: httpx2.AsyncClient, request: Request) -> httpx2.Response
     try:
         return await client.send(built, stream=True, follow_redirects=True)
     except Exception as error:
-        raise _connection_error(request.url, error) from error
-
-
-def _connection_error(url: str, error: Exception) -> ConnectionError:
-    # Whatever it is: what a network, a proxy or a peer does wrong has many classes, of httpx2 and
-    # of the libraries below it. The message of some is empty.
-    return ConnectionError(f"{url}: {str(error) or type(error).__name__}")
+        raise connection_error(request.url, error) from error
 
 
 @cache

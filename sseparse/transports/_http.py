@@ -1,4 +1,4 @@
-"""What the transports check before they send a header field."""
+"""What the transports over HTTP libraries share."""
 
 from __future__ import annotations
 
@@ -15,3 +15,13 @@ def header(name: str, value: str) -> tuple[bytes, bytes]:
     if value != value.strip(" \t") or re.search(r"[\0-\x08\n-\x1f\x7f]", value):
         raise ValueError(f"not the value of a header field: {name}: {value!r}")
     return name.encode(), value.encode()
+
+
+def connection_error(url: str, error: Exception) -> ConnectionError:
+    """Return the ConnectionError that `error`, of a library, is to be raised as."""
+    # Whatever it is: what a network, a proxy or a peer does wrong has many classes, of the
+    # library and of those below it. The message of some is empty, and what caused them says more.
+    cause: BaseException | None = error
+    while cause is not None and not str(cause):
+        cause = cause.__cause__ or cause.__context__
+    return ConnectionError(f"{url}: {cause or type(error).__name__}")
