@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import enum
 import math
+import re
 from collections.abc import Callable, Mapping, Set
 from datetime import UTC
 from email.utils import parsedate_to_datetime
@@ -40,6 +41,8 @@ class State(enum.Enum):
 # What the first failure in a row may add to the wait, in seconds, however short the reconnection
 # time is: a stream may set that to nothing.
 _LEAST_BACKOFF = 1.0
+
+_CONTROL = re.compile(r"[\0-\x08\x0a-\x1f\x7f]")
 
 
 class Reconnection:
@@ -84,6 +87,8 @@ class Reconnection:
         if max_attempts is not None and max_attempts < 1:
             raise ValueError(f"max_attempts must be at least 1, or None: {max_attempts}")
         fields = {name.lower(): value for name, value in headers.items()}
+        if len(fields) < len(headers):
+            raise ValueError(f"a header field is given twice: {', '.join(headers)}")
         if "last-event-id" in fields:
             raise ValueError("give the Last-Event-ID as last_event_id")
         self.state = State.CONNECTING
@@ -123,9 +128,13 @@ class Reconnection:
     @property
     def headers(self) -> dict[str, str]:
         """The header fields of the next request, with lower-case names."""
-        # White space around a field's value is no part of it (RFC 9110, 5.5).
-        last_event_id = self.last_event_id.strip(" \t")
-        return self._fields | ({"last-event-id": last_event_id} if last_event_id else {})
+        # White space around a field's value is no part of it, and a control character, which a
+        # stream may put into an ID, makes it invalid (RFC 9110, 5.5): it could not be sent, or
+        # would be refused, again and again.
+        value = self.last_event_id.strip(" \t")
+        if not value or _CONTROL.search(value):
+            return dict(self._fields)
+        return self._fields | {"last-event-id": value}
 
     def receive_response(self, status: int, headers: Mapping[str, str]) -> None:
         """Take the head of the response; header names are in lower case."""
@@ -169,7 +178,10 @@ class Reconnection:
 
     def lose_connection(self, error: Exception) -> None:
         """Take a failure of the network, or a timeout."""
-        if self._expects(State.CONNECTING, State.REFUSED, State.OPEN):
+        if self.state is State.REFUSED:
+            # What the status has said stands, with or without the body.
+            self.receive_refusal(b"")
+        elif self._expects(State.CONNECTING, State.OPEN):
             self._retry(error)
 
     def end_wait(self) -> None:
@@ -214,11 +226,11 @@ class Reconnection:
         """Return what the Retry-After of the response asks for, in seconds; 0.0 without one."""
         value = self._response_headers.get("retry-after", "").strip(" \t")
         if value.isascii() and value.isdigit():
-            # More digits than these are more than any cap, and int() may refuse them.
-            return float(value[:20])
+            # Unlike int(), float() takes any number of digits.
+            return float(value)
         try:
             date = parsedate_to_datetime(value)
-        except ValueError:
+        except (ValueError, OverflowError):
             return 0.0
         # One of its three formats has no time zone: they are all in UTC.
         return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() - self._now()

@@ -315,6 +315,23 @@ find(const char *p, char c, const char *end)
     return found == NULL ? end : found;
 }
 
+/* Set `target` to a new reference to `module.name`. */
+static int
+import_from(const char *module, const char *name, PyObject **target)
+{
+    PyObject *imported = PyImport_ImportModule(module);
+    if (imported == NULL) {
+        return -1;
+    }
+    *target = PyObject_GetAttrString(imported, name);
+    Py_DECREF(imported);
+    if (*target == NULL && PyErr_ExceptionMatches(PyExc_AttributeError)) {
+        PyErr_Format(PyExc_ImportError, "%s has no %s: was this built for another version?",
+                     module, name);
+    }
+    return *target == NULL ? -1 : 0;
+}
+
 /* ---- items ---------------------------------------------------------------------------------- */
 
 /* Append `item`, whose reference it takes; NULL is the error of its creation. */
@@ -1013,6 +1030,24 @@ set_state(Decoder *self, PyObject *state)
     return 0;
 }
 
+PyDoc_STRVAR(reduce_doc, "__reduce__($self)\n--\n\nReturn how to make another one, for any protocol.");
+
+static PyObject *
+decoder_reduce(Decoder *self, PyObject *Py_UNUSED(ignored))
+{
+    PyObject *new_object = NULL;
+    if (import_from("copyreg", "__newobj__", &new_object) < 0) {
+        return NULL;
+    }
+    /* A subclass may have a state of its own. */
+    PyObject *state = PyObject_CallMethod((PyObject *)self, "__getstate__", NULL);
+    if (state == NULL) {
+        Py_DECREF(new_object);
+        return NULL;
+    }
+    return Py_BuildValue("N(O)N", new_object, Py_TYPE(self), state);
+}
+
 PyDoc_STRVAR(setstate_doc, "__setstate__($self, state, /)\n--\n\nTake over a state.");
 
 static PyObject *
@@ -1098,6 +1133,7 @@ static PyMethodDef decoder_methods[] = {
     {"feed", (PyCFunction)decoder_feed, METH_O, feed_doc},
     {"close", (PyCFunction)decoder_close, METH_NOARGS, close_doc},
     {"reset", (PyCFunction)decoder_reset, METH_NOARGS, reset_doc},
+    {"__reduce__", (PyCFunction)decoder_reduce, METH_NOARGS, reduce_doc},
     {"__getstate__", (PyCFunction)decoder_getstate, METH_NOARGS, getstate_doc},
     {"__setstate__", (PyCFunction)decoder_setstate, METH_O, setstate_doc},
     {"__sizeof__", (PyCFunction)decoder_sizeof, METH_NOARGS, sizeof_doc},
@@ -1142,23 +1178,6 @@ static PyType_Spec decoder_spec = {
 };
 
 /* ---- the module ----------------------------------------------------------------------------- */
-
-/* Set `target` to a new reference to `module.name`. */
-static int
-import_from(const char *module, const char *name, PyObject **target)
-{
-    PyObject *imported = PyImport_ImportModule(module);
-    if (imported == NULL) {
-        return -1;
-    }
-    *target = PyObject_GetAttrString(imported, name);
-    Py_DECREF(imported);
-    if (*target == NULL && PyErr_ExceptionMatches(PyExc_AttributeError)) {
-        PyErr_Format(PyExc_ImportError, "%s has no %s: was this built for another version?",
-                     module, name);
-    }
-    return *target == NULL ? -1 : 0;
-}
 
 /* Import a class of items and find its slots. An ImportError, if they are not as expected, leaves
    the decoder in Python to serve. */

@@ -26,6 +26,7 @@ from ._events import ServerSentEvent
 from ._reconnection import Reconnection, State
 from .transports import Request, Response, Transport
 from .transports._closing import close
+from .transports._http import shown
 
 # How much of a refusal is read: the words that say why, in bytes and in seconds.
 _MAX_REFUSAL = 65536
@@ -87,7 +88,9 @@ class EventSource:
     - ValueError for a URL or a header that cannot be sent, before any connection;
     - what the callbacks raise.
 
-    The constructor raises ValueError for arguments that mean nothing.
+    Events that have arrived are handed out without a checkpoint. An ID with a control character
+    in it, which HTTP cannot carry, is not sent. The constructor raises ValueError for arguments
+    that mean nothing.
 
     HTML Standard, 9.2.2 "The EventSource interface" and 9.2.3 "Processing model".
     """
@@ -111,15 +114,14 @@ class EventSource:
         on_error: Callable[[Exception, float], object] | None = None,
     ) -> None:
         address = urlsplit(url)
-        if address.scheme not in ("http", "https") or not address.hostname:
+        # `port` raises one for what is no port.
+        if address.scheme not in ("http", "https") or not address.hostname or address.port == 0:
             raise ValueError(f"not an http: or https: URL: {url!r}")
         if idle_timeout is not None and not idle_timeout > 0:
             raise ValueError(
                 f"a time limit is a positive number of seconds, or None: {idle_timeout}"
             )
         self.url = url
-        # Without what may be secret in it.
-        self._shown_url = f"{address.scheme}://{address.netloc.rpartition('@')[2]}{address.path}"
         self._method = method
         self._body = body
         self._idle_timeout = math.inf if idle_timeout is None else idle_timeout
@@ -168,20 +170,15 @@ class EventSource:
         return self
 
     async def __anext__(self) -> ServerSentEvent:
-        try:
-            if self._events:
-                await anyio.lowlevel.checkpoint_if_cancelled()
-            while not self._events:
-                if self._reconnection.state is State.CLOSED:
-                    raise self._reconnection.error or StopAsyncIteration
-                await self._step()
-        except BaseException as error:
-            if (
-                self._reconnection.state is not State.CLOSED
-            ):  # a cancellation, or a callback's error
-                self._reconnection.fail(LocalProtocolError(f"the client was closed by {error!r}"))
-            await self.aclose()
-            raise
+        if not self._events:
+            try:
+                await self._wait_for_events()
+            except BaseException as error:
+                if self._reconnection.state is not State.CLOSED:  # a cancellation, say
+                    closed = LocalProtocolError(f"the client was closed by {error!r}")
+                    self._reconnection.fail(closed)
+                await self.aclose()
+                raise
         event = self._events.popleft()
         self._note_id(event.id)
         return event
@@ -212,7 +209,13 @@ class EventSource:
             warnings.warn(f"unclosed {self!r}", ResourceWarning, stacklevel=2, source=self)
 
     def __repr__(self) -> str:
-        return f"<EventSource {self._shown_url} {self.ready_state.name}>"
+        return f"<EventSource {shown(self.url)} {self.ready_state.name}>"
+
+    async def _wait_for_events(self) -> None:
+        while not self._events:
+            if self._reconnection.state is State.CLOSED:
+                raise self._reconnection.error or StopAsyncIteration
+            await self._step()
 
     def _note_id(self, event_id: str) -> None:
         # A block without data sets the ID as well: it counts once no event before it is left.
@@ -228,7 +231,7 @@ class EventSource:
             limit = math.inf if before is State.WAITING else self._idle_timeout
             scope = self._step_scope = anyio.CancelScope(deadline=anyio.current_time() + limit)
             with scope:
-                await self._advance()
+                await self._advance(scope)
             # It may have been cancelled by `aclose` as well, and then this changes nothing.
             if scope.cancelled_caught:
                 machine.lose_connection(
@@ -238,10 +241,10 @@ class EventSource:
                 await self._close_response()
             elif before is not State.OPEN and self._on_open is not None:
                 self._on_open()
-            if machine.state is State.WAITING is not before:
+            if machine.state is State.WAITING:
                 self._tell_retry()
 
-    async def _advance(self) -> None:
+    async def _advance(self, scope: anyio.CancelScope) -> None:
         machine = self._reconnection
         try:
             if machine.state is State.WAITING:
@@ -252,6 +255,8 @@ class EventSource:
                 self._response = await self._transport.send(request)
                 machine.receive_response(self._response.status, self._response.headers)
                 if machine.state is State.REFUSED:
+                    # Its body has a time limit of its own.
+                    scope.deadline = math.inf
                     machine.receive_refusal(await _start_of_body(self._response))
             elif data := await self._response.receive():
                 self._events += machine.receive_data(data)
@@ -263,7 +268,9 @@ class EventSource:
 
     def _tell_retry(self) -> None:
         error, wait = self._reconnection.reason, self._reconnection.wait
-        _logger.info("%s: trying again in %.1f seconds: %s", self._shown_url, wait, error)
+        # The message of a transport's error has the URL in it already.
+        reason = error if error.__cause__ is None else repr(error.__cause__)
+        _logger.info("%s: trying again in %.1f seconds: %s", shown(self.url), wait, reason)
         if self._on_error is not None:
             self._on_error(error, wait)
 

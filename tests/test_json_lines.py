@@ -345,13 +345,18 @@ def test_whatever_loads_raises_is_the_cause(decoder_class: DecoderClass) -> None
     assert isinstance(caught.value.__cause__, KeyError)
 
 
-@both_decoders
-def test_want_of_memory_is_not_the_fault_of_the_json(decoder_class: DecoderClass) -> None:
+@pytest.mark.parametrize(
+    ("decoder_class", "stream"),
+    [(NDJSONDecoder, b"1\n"), (NDJSONDecoder, b" 1\n"), (JSONSeqDecoder, b"\x1e1 \n")],
+)
+def test_want_of_memory_is_not_the_fault_of_the_json(
+    decoder_class: DecoderClass, stream: bytes
+) -> None:
     def loads(text: str) -> Any:
         raise MemoryError
 
     with pytest.raises(MemoryError):
-        decoder_class(loads=loads, errors="skip").feed(b"\x1e1 \n")
+        decoder_class(loads=loads, errors="skip").feed(stream)
 
 
 @pytest.mark.parametrize(
@@ -426,6 +431,11 @@ def test_lines_of_a_large_chunk_are_counted_on(length: int) -> None:
     values, _, error = observe(NDJSONDecoder(), [b"1\n" + (record + b"\n") * count + b"x\n"])
     assert len(values) == 1 + count
     assert error == (InvalidJSON, 2 + count, 2 + count * (len(record) + 1), b"x")
+
+
+def test_last_line_of_a_large_chunk_may_be_the_longest() -> None:
+    long = "x" * 3 * 2**20
+    assert NDJSONDecoder().feed(f'1\n"{long}"\n'.encode()) == [1, long]
 
 
 def test_many_invalid_lines_at_once_take_linear_time() -> None:

@@ -527,8 +527,13 @@ def test_reset_leaves_the_id_and_the_time_alone(
 
 @pytest.mark.parametrize(
     "duplicate",
-    [copy.copy, copy.deepcopy, lambda decoder: pickle.loads(pickle.dumps(decoder))],
-    ids=["copy", "deepcopy", "pickle"],
+    [
+        copy.copy,
+        copy.deepcopy,
+        lambda decoder: pickle.loads(pickle.dumps(decoder)),
+        lambda decoder: pickle.loads(pickle.dumps(decoder, protocol=0)),
+    ],
+    ids=["copy", "deepcopy", "pickle", "pickle of protocol 0"],
 )
 @given(stream=streams, options=decoder_options, draw=st.data())
 @example(stream=b"data: a\n" * 3000, options={}, draw=None)

@@ -187,10 +187,48 @@ async def test_port_that_is_none_is_a_connection_error(
 LOOP = head(307, "location: /chat", "content-length: 0", CLOSING)
 
 
+async def test_redirect_whose_body_never_ends_is_followed() -> None:
+    async def handle(connection: SocketStream, server: Server) -> None:
+        server.requests.append(await read_request(connection))
+        if len(server.requests) > 1:
+            await connection.send(OK + b"there")
+            return
+        await connection.send(head(302, "location: /there", "transfer-encoding: chunked"))
+        while True:
+            await connection.send(chunk(b"x" * 65536))
+
+    async with serve(handle) as server:
+        with anyio.fail_after(5):
+            response = await HTTPX2Transport().send(request(server))
+        assert await response.receive() == b"there"
+        await response.aclose()
+        await server.until_open(0)
+
+
+@pytest.mark.parametrize(("other", "kept"), [(False, True), (True, False)])
+async def test_credentials_stay_with_their_origin(other: bool, kept: bool) -> None:
+    async with serve(answer(OK)) as elsewhere:
+
+        async def handle(connection: SocketStream, server: Server) -> None:
+            server.requests.append(await read_request(connection))
+            url = elsewhere.url if other else server.url
+            found = OK if len(server.requests) > 1 else head(307, f"location: {url}", CLOSING)
+            await connection.send(found)
+
+        async with (
+            serve(handle) as server,
+            httpx2.AsyncClient(auth=("user", "word"), trust_env=False) as client,
+        ):
+            response = await HTTPX2Transport(client).send(request(server))
+            await response.aclose()
+            requests = [*server.requests, *elsewhere.requests]
+    assert [b"authorization: basic" in sent.lower() for sent in requests] == [True, kept]
+
+
 @pytest.mark.parametrize(
     "steps",
-    [(), (reset,), (b"nonsense\r\n\r\n",), (b"HTTP/1.1 200 OK\r\n",), (LOOP,)],
-    ids=["end", "reset", "nonsense", "half a head", "redirects without end"],
+    [(), (reset,), (b"nonsense\r\n\r\n",), (b"HTTP/1.1 200 OK\r\n",)],
+    ids=["end", "reset", "nonsense", "half a head"],
 )
 async def test_no_response_is_a_connection_error_with_its_cause(
     steps: tuple[Any, ...], own_clients: list[httpx2.AsyncClient]
@@ -199,6 +237,17 @@ async def test_no_response_is_a_connection_error_with_its_cause(
         with pytest.raises(ConnectionError, match=r"http://127.*: .") as caught:
             await HTTPX2Transport().send(request(server))
         assert isinstance(caught.value.__cause__, httpx2.RequestError)
+        await server.until_open(0)
+    assert [client.is_closed for client in own_clients] == [True]
+
+
+async def test_redirects_without_end_are_a_connection_error(
+    own_clients: list[httpx2.AsyncClient],
+) -> None:
+    async with serve(answer(LOOP)) as server:
+        with pytest.raises(ConnectionError, match="more than 20 redirects"):
+            await HTTPX2Transport().send(request(server))
+        assert len(server.requests) == 21
         await server.until_open(0)
     assert [client.is_closed for client in own_clients] == [True]
 

@@ -7,7 +7,6 @@ included, closes the connection first.
 
 from __future__ import annotations
 
-import logging
 import math
 import warnings
 from collections import deque
@@ -19,14 +18,13 @@ import anyio
 
 from sseparse import LocalProtocolError, RemoteProtocolError
 from sseparse.transports import Response, Transport
+from sseparse.transports._closing import close
 
 from ._contract import Backend, Delta, Messages, Text, Usage
 from ._exchange import Exchange, State
 
-# What closing a connection, or reading the words of a refusal, may take, in seconds.
-_GRACE = 1.0
-
-_logger = logging.getLogger("sseparse")
+# What reading the words of a refusal may take, in seconds.
+_REFUSAL_TIME = 1.0
 
 
 class ReplyTimeout(RemoteProtocolError, TimeoutError):
@@ -195,18 +193,9 @@ class ReplyStream:
             self._step_scope.cancel()
         with anyio.CancelScope(shield=True):
             async with self._lock:
-                await self._close_response()
-
-    async def _close_response(self) -> None:
-        if self._response is None:
-            return
-        with anyio.move_on_after(_GRACE):
-            try:
-                await self._response.aclose()
-            except Exception:
-                # Nothing more can be done, and it must not hide why the stream is closed.
-                _logger.warning("closing the connection failed", exc_info=True)
-        self._response = None
+                response, self._response = self._response, None
+                if response is not None:
+                    await close(response)
 
     def __del__(self) -> None:
         if self._response is not None:
@@ -264,7 +253,7 @@ class ReplyStream:
                 self._response = await self._transport.send(exchange.request)
                 exchange.receive_response(self._response.status, self._response.headers)
                 if exchange.state is State.REFUSED:
-                    self._refusal_deadline = anyio.current_time() + _GRACE
+                    self._refusal_deadline = anyio.current_time() + _REFUSAL_TIME
             elif data := await self._response.receive():
                 self._deltas += exchange.receive_data(data)
             else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from urllib.parse import urlsplit
 
 TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
@@ -24,4 +25,10 @@ def connection_error(url: str, error: Exception) -> ConnectionError:
     cause: BaseException | None = error
     while cause is not None and not str(cause):
         cause = cause.__cause__ or cause.__context__
-    return ConnectionError(f"{url}: {cause or type(error).__name__}")
+    return ConnectionError(f"{shown(url)}: {cause or type(error).__name__}")
+
+
+def shown(url: str) -> str:
+    """Return `url` without what may be secret in it: user information, query and fragment."""
+    address = urlsplit(url)
+    return f"{address.scheme}://{address.netloc.rpartition('@')[2]}{address.path}"

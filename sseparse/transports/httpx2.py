@@ -12,7 +12,7 @@ import anyio
 import httpx2
 
 from . import Request
-from ._http import TOKEN, connection_error, header
+from ._http import TOKEN, connection_error, header, shown
 
 
 class HTTPX2Transport:
@@ -85,7 +85,8 @@ class HTTPX2Response:
     async def receive(self) -> bytes:
         """Return the next bytes of the body; see Response.receive."""
         if self._failed:
-            raise ConnectionError(f"{self._response.url}: reading the body has failed before")
+            url = shown(str(self._response.url))
+            raise ConnectionError(f"{url}: reading the body has failed before")
         try:
             return await anext(self._chunks, b"")
         except BaseException as error:
@@ -138,9 +139,23 @@ async def _send(client: httpx2.AsyncClient, request: Request) -> httpx2.Response
     if built.url.scheme not in ("http", "https") or not built.url.host:
         raise ValueError(f"not an http: or https: URL: {request.url!r}")
     try:
-        return await client.send(built, stream=True, follow_redirects=True)
+        response = await client.send(built, stream=True, follow_redirects=False)
+        # httpx2 would read the body of a redirect, which may never end.
+        redirects = 0
+        while response.next_request is not None:
+            await response.aclose()
+            redirects += 1
+            if redirects > client.max_redirects:
+                break
+            # It has the credentials still, unless it goes to another origin.
+            response = await client.send(
+                response.next_request, auth=None, stream=True, follow_redirects=False
+            )
     except Exception as error:
         raise connection_error(request.url, error) from error
+    if redirects > client.max_redirects:
+        raise ConnectionError(f"{shown(request.url)}: more than {client.max_redirects} redirects")
+    return response
 
 
 @cache
