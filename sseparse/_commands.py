@@ -69,7 +69,7 @@ async def _run_interruptible(work: Callable[[], Awaitable[object]]) -> bool:
 
 def harmless(text: str) -> str:
     """Return `text` as it may go to standard output: to a terminal, without what steers it."""
-    return text.translate(_HARMLESS) if sys.stdout.isatty() else text
+    return text.translate(_HARMLESS) if sys.stdout and sys.stdout.isatty() else text
 
 
 def one_line(text: str) -> str:

@@ -19,7 +19,7 @@ from ._commands import async_backend, harmless, one_line, print_json, run
 from ._events import ServerSentEvent
 from .client import EventSource
 from .transports import Request, Response, Transport
-from .transports._http import TOKEN
+from .transports._http import TOKEN, shown
 
 _SECONDS = click.FloatRange(min=0, min_open=True)
 _COUNT = click.IntRange(min=1)
@@ -136,7 +136,7 @@ def _check(url: str, method: str | None, timeout: float | None) -> None:
     """Refuse what an HTTP library would refuse at each attempt anew, or not at all."""
     # The port is looked at only when it is asked for.
     if not url.isprintable() or " " in url or urlsplit(url).port == 0:
-        raise ValueError(f"not a URL: {url!r}")
+        raise ValueError(f"not a URL: {shown(url)!r}")
     if method is not None and not TOKEN.fullmatch(method):
         raise ValueError(f"not a method: {method!r}")
     if timeout is not None and math.isnan(timeout):
@@ -149,7 +149,7 @@ def _header_fields(headers: Iterable[str]) -> dict[str, str]:
         name, colon, value = header.partition(":")
         value = value.strip(" \t")
         if not colon or not TOKEN.fullmatch(name) or not value.isprintable():
-            raise ValueError(f"a header is a name, a colon and a value: {header!r}")
+            raise ValueError("a header is a name, a colon and a value")
         if name.lower() in fields:
             raise ValueError(f"a header is given once, with all of its values: {name}")
         fields[name.lower()] = value
@@ -186,9 +186,7 @@ class _Status:
     def lost(self, error: Exception, wait: float) -> None:
         what = "lost" if self._open else "not open"
         self._open = False
-        # The error of a transport begins with the whole URL, which may be secret and is known.
-        reason = error.__cause__ or error
-        self.tell(f"{what}: {str(reason) or type(reason).__name__}; trying again in {wait:.1f} s")
+        self.tell(f"{what}: {str(error) or type(error).__name__}; trying again in {wait:.1f} s")
 
 
 def print_event(event: ServerSentEvent) -> None:
@@ -217,7 +215,10 @@ class SavedID:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path.resolve()  # a link stays one
+        try:
+            self._path = path.resolve()  # a link stays one
+        except RuntimeError as error:  # CPython 3.11 and 3.12: links in a circle
+            raise ValueError(f"not a file: {path}: {error}") from error
         # A device or a pipe is not to be replaced.
         if self._path.exists() and not self._path.is_file():
             raise ValueError(f"not a file: {path}")
@@ -240,6 +241,8 @@ class SavedID:
         temporary = self._path.with_name(f".sseparse-{token_hex(8)}")
         try:
             temporary.write_text(f"{event_id}\n", "utf-8", newline="\n")
+            if self._path.exists():
+                temporary.chmod(self._path.stat().st_mode)
             temporary.replace(self._path)
         finally:
             temporary.unlink(missing_ok=True)

@@ -38,9 +38,9 @@ class State(enum.Enum):
     CLOSED = enum.auto()
 
 
-# What the first failure in a row may add to the wait, in seconds, however short the reconnection
-# time is: a stream may set that to nothing.
-_LEAST_BACKOFF = 1.0
+# What is doubled with each failure in a row is at least this, in seconds: a stream may set the
+# reconnection time to nothing.
+_LEAST_BACKOFF = 0.5
 
 _CONTROL = re.compile(r"[\0-\x08\x0a-\x1f\x7f]")
 
@@ -58,8 +58,9 @@ class Reconnection:
     random: returns a number from 0.0 to 1.0.
     now: returns the seconds since the epoch, to which the date of a Retry-After is compared.
 
-    The wait is the reconnection time. Each attempt in a row that ends before a byte of a stream
-    has come doubles what may be added to it at random.
+    The wait is the reconnection time. After an attempt that brought not a byte of a stream, it is
+    a random time from there to twice as long, and each further one in a row doubles the latter.
+    After one that brought no event, what is doubled is at least half a second.
 
     Raises ValueError for arguments that mean nothing.
 
@@ -213,11 +214,10 @@ class Reconnection:
         self.reason = error
         # What was pending is discarded, and never joined to the bytes of another connection.
         self._decoder.reset()
-        least = self.reconnection_time
-        most = least
-        if self._without_byte:
+        least = most = self.reconnection_time
+        if not self._event_came:
             # No exponent is so large that the float overflows.
-            doubled = 2.0 ** min(self._without_byte - 1, 64)
+            doubled = 2.0 ** min(self._without_byte, 64)
             most = min(max(least, _LEAST_BACKOFF) * doubled, self._max_backoff)
         wait = least + self._random() * max(most - least, 0.0)
         self.wait = min(max(wait, at_least), self._max_backoff)

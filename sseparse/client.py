@@ -32,6 +32,9 @@ from .transports._http import shown
 _MAX_REFUSAL = 65536
 _REFUSAL_TIME = 1.0
 
+# How many events that have arrived are handed out between two checkpoints.
+_BURST = 64
+
 _logger = logging.getLogger("sseparse")
 
 
@@ -66,7 +69,8 @@ class EventSource:
         auth and so on are used.
     last_event_id: the last event ID of an earlier run, to resume after.
     reconnection_time: seconds to wait before connecting again, until the stream sets another.
-        With each failure in a row, up to twice as many may be added, at random.
+        After failures in a row, it is a random time from there to twice as long for the first,
+        four times for the second, and so on.
     max_backoff: the longest wait in seconds, whatever the server asks for.
     max_attempts: how many attempts in a row may bring no event, or None for no limit.
     idle_timeout: seconds without a byte, pings included, after which the connection is taken for
@@ -88,9 +92,10 @@ class EventSource:
     - ValueError for a URL or a header that cannot be sent, before any connection;
     - what the callbacks raise.
 
-    Events that have arrived are handed out without a checkpoint. An ID with a control character
-    in it, which HTTP cannot carry, is not sent. The constructor raises ValueError for arguments
-    that mean nothing.
+    A step of the iteration that is cancelled closes it: use idle_timeout, or another EventSource
+    with its last_event_id. Of the events that have arrived, every 64th has a checkpoint. An ID
+    with a control character in it, which HTTP cannot carry, is not sent. The constructor raises
+    ValueError for arguments that mean nothing.
 
     HTML Standard, 9.2.2 "The EventSource interface" and 9.2.3 "Processing model".
     """
@@ -116,7 +121,7 @@ class EventSource:
         address = urlsplit(url)
         # `port` raises one for what is no port.
         if address.scheme not in ("http", "https") or not address.hostname or address.port == 0:
-            raise ValueError(f"not an http: or https: URL: {url!r}")
+            raise ValueError(f"not an http: or https: URL: {shown(url)!r}")
         if idle_timeout is not None and not idle_timeout > 0:
             raise ValueError(
                 f"a time limit is a positive number of seconds, or None: {idle_timeout}"
@@ -170,13 +175,13 @@ class EventSource:
         return self
 
     async def __anext__(self) -> ServerSentEvent:
-        if not self._events:
+        if len(self._events) % _BURST == 0:
             try:
                 await self._wait_for_events()
             except BaseException as error:
                 if self._reconnection.state is not State.CLOSED:  # a cancellation, say
-                    closed = LocalProtocolError(f"the client was closed by {error!r}")
-                    self._reconnection.fail(closed)
+                    words = f"the client was closed by {type(error).__name__} in an earlier step"
+                    self._reconnection.fail(LocalProtocolError(words))
                 await self.aclose()
                 raise
         event = self._events.popleft()
@@ -212,6 +217,8 @@ class EventSource:
         return f"<EventSource {shown(self.url)} {self.ready_state.name}>"
 
     async def _wait_for_events(self) -> None:
+        if self._events:
+            await anyio.lowlevel.checkpoint()
         while not self._events:
             if self._reconnection.state is State.CLOSED:
                 raise self._reconnection.error or StopAsyncIteration
@@ -268,9 +275,7 @@ class EventSource:
 
     def _tell_retry(self) -> None:
         error, wait = self._reconnection.reason, self._reconnection.wait
-        # The message of a transport's error has the URL in it already.
-        reason = error if error.__cause__ is None else repr(error.__cause__)
-        _logger.info("%s: trying again in %.1f seconds: %s", shown(self.url), wait, reason)
+        _logger.info("%s: trying again in %.1f seconds: %s", shown(self.url), wait, error)
         if self._on_error is not None:
             self._on_error(error, wait)
 

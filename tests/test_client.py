@@ -322,6 +322,20 @@ async def test_another_run_resumes_without_loss_where_one_was_cancelled() -> Non
         await anext(source)
 
 
+async def test_burst_of_events_is_whole_and_lets_a_cancellation_through() -> None:
+    transport = MemoryTransport(body(event(1) * 1000, STALL))
+    received = 0
+    with anyio.CancelScope() as scope:
+        async for _ in follow(transport):
+            scope.cancel()
+            received += 1
+    assert scope.cancelled_caught
+    assert received < 100
+    assert transport.open == 0
+    data, _ = await collect(follow(MemoryTransport(body(event(1) * 1000), ENOUGH)))
+    assert data == ["1"] * 1000
+
+
 async def test_ready_state_follows_the_connection() -> None:
     states: list[ReadyState] = []
 

@@ -50,7 +50,7 @@ def reconnection(**options: Any) -> Reconnection:
         "max_attempts": None,
         "retry_statuses": {503},
         "max_event_size": LIMIT,
-        "random": lambda: 0.5,
+        "random": lambda: 0.0,
         "now": NOW.timestamp,
     }
     return Reconnection(**arguments | options)
@@ -363,8 +363,8 @@ def waits(machine: Reconnection, number: int, before: bytes | None = None) -> li
     ("random", "expected"),
     [
         (0.0, [3.0, 3.0, 3.0, 3.0, 3.0, 3.0, 3.0]),
-        (0.5, [3.0, 4.5, 7.5, 13.5, 25.5, 31.5, 31.5]),
-        (1.0, [3.0, 6.0, 12.0, 24.0, 48.0, 60.0, 60.0]),
+        (0.5, [4.5, 7.5, 13.5, 25.5, 31.5, 31.5, 31.5]),
+        (1.0, [6.0, 12.0, 24.0, 48.0, 60.0, 60.0, 60.0]),
     ],
 )
 def test_failures_in_a_row_double_what_is_added_at_random(
@@ -381,15 +381,22 @@ def test_reconnection_time_of_zero_does_not_hammer_a_server_that_is_down() -> No
 @pytest.mark.parametrize("before", [b"data: x\n\n", b": ping\n", b"d"])
 def test_byte_of_a_stream_ends_the_failures_in_a_row(before: bytes) -> None:
     machine = reconnection(random=lambda: 1.0)
-    assert waits(machine, 3) == [3.0, 6.0, 12.0]
+    assert waits(machine, 3) == [6.0, 12.0, 24.0]
     assert waits(machine, 2, before) == [3.0, 3.0]
-    assert waits(machine, 2) == [3.0, 6.0]
+    assert waits(machine, 2) == [6.0, 12.0]
+
+
+@pytest.mark.parametrize(("before", "wait"), [(b"retry: 0\n\n", 0.5), (b"retry: 0\ndata\n\n", 0)])
+def test_stream_of_no_event_cannot_have_the_client_hammer_its_server(
+    before: bytes, wait: float
+) -> None:
+    assert waits(reconnection(random=lambda: 1.0), 3, before) == [wait] * 3
 
 
 def test_stream_without_a_byte_is_a_failure_in_a_row() -> None:
     machine = reconnection(random=lambda: 1.0)
-    assert waits(machine, 2, b"") == [3.0, 6.0]
-    assert waits(machine, 1) == [12.0]
+    assert waits(machine, 2, b"") == [6.0, 12.0]
+    assert waits(machine, 1) == [24.0]
 
 
 def test_reconnection_time_of_the_stream_is_in_force_until_it_sets_another() -> None:
@@ -420,9 +427,9 @@ def test_backoff_does_not_overflow() -> None:
 
 def test_failures_in_a_row_and_attempts_without_an_event_are_counted_apart() -> None:
     machine = reconnection(max_attempts=4, random=lambda: 1.0)
-    assert waits(machine, 1) == [3.0]
+    assert waits(machine, 1) == [6.0]
     assert waits(machine, 1, b": ping\n") == [3.0]
-    assert waits(machine, 1) == [3.0]
+    assert waits(machine, 1) == [6.0]
     machine.end_wait()
     machine.lose_connection(CUT)
     assert (machine.state, machine.error) == (CLOSED, CUT)
@@ -640,8 +647,8 @@ class Following(RuleBasedStateMachine):
         self.state = WAITING
         least = max(self.reconnection_time, at_least)
         most = least
-        if self.without_byte:
-            doubled = max(self.reconnection_time, 1.0) * 2 ** (self.without_byte - 1)
+        if not self.delivered:
+            doubled = max(self.reconnection_time, 0.5) * 2**self.without_byte
             most = max(least, doubled)
         assert min(least, self.max_backoff) <= self.machine.wait <= min(most, self.max_backoff)
         assert self.machine.error is None

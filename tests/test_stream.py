@@ -879,6 +879,24 @@ async def test_text_that_has_arrived_is_handed_out_before_a_cancellation_is_seen
         await anext(reply)
 
 
+async def test_burst_of_text_cannot_keep_a_cancellation_waiting_for_long() -> None:
+    reply = ask(memory(FIRST * 1000 + event("stream-end")))
+    received = 0
+    with anyio.CancelScope() as scope:
+        async for _ in reply:
+            scope.cancel()
+            received += 1
+    assert scope.cancelled_caught
+    assert received < 100
+    with pytest.raises(LocalProtocolError, match="closed before the reply was finished"):
+        await anext(reply)
+
+
+async def test_burst_of_text_is_whole() -> None:
+    async with ask(memory(FIRST * 1000 + event("stream-end"))) as reply:
+        assert await reply.text() == "first" * 1000
+
+
 async def test_text_that_had_arrived_is_lost_to_a_closing() -> None:
     transport = memory(FIRST * 3 + event("stream-end"))
     reply = ask(transport)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import base64
 import ssl
 import zlib
+from collections.abc import Callable
 from typing import Any
 
 import aiohttp
 import anyio
+import httpx2
 import pytest
 import trustme
 from anyio.abc import SocketStream
@@ -17,6 +19,7 @@ from anyio.streams.tls import TLSStream
 from sseparse.client import EventSource
 from sseparse.transports import Request, Response, Transport
 from sseparse.transports.aiohttp import AiohttpTransport
+from sseparse.transports.httpx2 import HTTPX2Transport
 from sseparse_backends import DarkAI, stream
 
 from .servers import (
@@ -855,3 +858,59 @@ async def test_stream_of_a_backend_is_the_same_text() -> None:
         backend = DarkAI(api_endpoint=server.url)
         async with stream(backend, "Hello", transport=AiohttpTransport()) as reply:
             assert await reply.text() == "".join(TEXTS)
+
+
+@pytest.mark.parametrize("transport", [AiohttpTransport, HTTPX2Transport])
+@pytest.mark.parametrize(
+    "steps",
+    [
+        (b"nonsense\r\n\r\n",),
+        (b"HTTP/1.1 200 OK\r\nnonsense\r\n\r\n",),
+        (head(307, "location: /events?token=secret", "content-length: 0", CLOSING),),
+        (head(307, "location: ftp://me:secret@127.0.0.1/?secret", "content-length: 0", CLOSING),),
+        (head(307, "location: http://me:secret@h:x/?secret", "content-length: 0", CLOSING),),
+        (CHUNKED, b"nonsense\r\n"),
+    ],
+    ids=["no HTTP", "no field", "redirects without end", "no http URL", "no URL", "no chunk"],
+)
+async def test_no_error_shows_what_may_be_secret(
+    transport: Callable[[], Transport], steps: tuple[Any, ...]
+) -> None:
+    async def ask(url: str) -> None:
+        response = await transport().send(Request("GET", url, {"x-api-key": "secret"}))
+        try:
+            await response.receive()
+        finally:
+            await response.aclose()
+
+    async with serve(answer(*steps)) as server:
+        with pytest.raises(ConnectionError, match=r": \w+") as caught:
+            await ask(f"http://me:secret@127.0.0.1:{server.port}/events?token=secret")
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("transport", [AiohttpTransport, HTTPX2Transport])
+@pytest.mark.parametrize(
+    ("url", "headers"),
+    [
+        ("ftp://me:secret@127.0.0.1/?secret", {}),
+        ("http://me:secret@exa mple/?secret", {}),
+        ("http://127.0.0.1/", {"authorization": "Bearer secret\n"}),
+    ],
+)
+async def test_no_refusal_to_send_shows_what_may_be_secret(
+    transport: Callable[[], Transport], url: str, headers: dict[str, str]
+) -> None:
+    with pytest.raises(ValueError, match=WORDS) as caught:
+        await transport().send(Request("GET", url, headers))
+    assert "secret" not in str(caught.value)
+
+
+async def test_client_that_is_closed_is_no_failure_of_the_network() -> None:
+    session = aiohttp.ClientSession()
+    await session.close()
+    client = httpx2.AsyncClient()
+    await client.aclose()
+    for transport in (AiohttpTransport(session), HTTPX2Transport(client)):
+        with pytest.raises(RuntimeError, match="is closed"):
+            await transport.send(Request("GET", "http://127.0.0.1/"))

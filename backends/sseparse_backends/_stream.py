@@ -23,6 +23,8 @@ from sseparse.transports._closing import close
 from ._contract import Backend, Delta, Messages, Text, Usage
 from ._exchange import Exchange, State
 
+# How many deltas that have arrived are handed out between two checkpoints.
+_BURST = 64
 # What reading the words of a refusal may take, in seconds.
 _REFUSAL_TIME = 1.0
 
@@ -102,7 +104,8 @@ class ReplyStream:
       was finished.
 
     The iteration ends without an error only where the reply is finished. An error is raised
-    again by each further step. Text that has arrived is handed out without a checkpoint.
+    again by each further step. Of the text that has arrived, every 64th piece has a
+    checkpoint.
     """
 
     def __init__(
@@ -158,7 +161,8 @@ class ReplyStream:
 
     async def __anext__(self) -> str:
         while True:
-            delta = self._deltas.popleft() if self._deltas else await self._next()
+            plenty = len(self._deltas) % _BURST
+            delta = self._deltas.popleft() if plenty else await self._next()
             if isinstance(delta, Text):
                 return delta.text
 
@@ -202,7 +206,7 @@ class ReplyStream:
             warnings.warn(f"unclosed {self!r}", ResourceWarning, stacklevel=2, source=self)
 
     async def _next(self) -> Delta:
-        if not self._deltas:
+        if len(self._deltas) % _BURST == 0:
             try:
                 await self._wait_for_deltas()
             except BaseException:
@@ -211,6 +215,8 @@ class ReplyStream:
         return self._deltas.popleft()
 
     async def _wait_for_deltas(self) -> None:
+        if self._deltas:
+            await anyio.lowlevel.checkpoint()
         idle_deadline = self._idle_timeout
         if idle_deadline < math.inf:
             idle_deadline += anyio.current_time()

@@ -9,14 +9,14 @@ import anyio
 from . import Response
 
 # What closing may take, in seconds.
-_GRACE = 1.0
+GRACE = 1.0
 
 _logger = logging.getLogger("sseparse")
 
 
 async def close(response: Response) -> None:
     """Close `response` within a second; a failure is logged, and hides nothing."""
-    with anyio.CancelScope(shield=True), anyio.move_on_after(_GRACE):
+    with anyio.move_on_after(GRACE, shield=True):
         try:
             await response.aclose()
         except Exception:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import cast
 from urllib.parse import urlsplit
 
 TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -14,7 +15,8 @@ def header(name: str, value: str) -> tuple[bytes, bytes]:
     if not TOKEN.fullmatch(name):
         raise ValueError(f"not the name of a header field: {name!r}")
     if value != value.strip(" \t") or re.search(r"[\0-\x08\n-\x1f\x7f]", value):
-        raise ValueError(f"not the value of a header field: {name}: {value!r}")
+        # It may well be a secret, with the line end of the file that it was read from.
+        raise ValueError(f"not the value of a header field: {name}")
     return name.encode(), value.encode()
 
 
@@ -23,12 +25,18 @@ def connection_error(url: str, error: Exception) -> ConnectionError:
     # Whatever it is: what a network, a proxy or a peer does wrong has many classes, of the
     # library and of those below it. The message of some is empty, and what caused them says more.
     cause: BaseException | None = error
-    while cause is not None and not str(cause):
-        cause = cause.__cause__ or cause.__context__
+    while cause is not None and (isinstance(cause, BaseExceptionGroup) or not str(cause)):
+        if isinstance(cause, BaseExceptionGroup):
+            cause = cast("BaseExceptionGroup[BaseException]", cause).exceptions[0]
+        else:
+            cause = cause.__cause__ or cause.__context__
     return ConnectionError(f"{shown(url)}: {cause or type(error).__name__}")
 
 
 def shown(url: str) -> str:
     """Return `url` without what may be secret in it: user information, query and fragment."""
-    address = urlsplit(url)
+    try:
+        address = urlsplit(url)
+    except ValueError:
+        return "a malformed URL"
     return f"{address.scheme}://{address.netloc.rpartition('@')[2]}{address.path}"

@@ -13,7 +13,7 @@ import anyio
 from yarl import URL
 
 from . import Request
-from ._http import TOKEN, connection_error, header
+from ._http import TOKEN, connection_error, header, shown
 
 _REDIRECTS = (301, 302, 303, 307, 308)
 _MAX_REDIRECTS = 20
@@ -29,6 +29,9 @@ class AiohttpTransport:
     proxy: the URL of a proxy, http: or https:, for the latter case.
     trust_env: whether the latter case heeds HTTP_PROXY and the like, and what .netrc has for a
         host, beside which aiohttp takes no Authorization header.
+
+    On a redirect to another origin, aiohttp sends the auth of the session along, if that has one:
+    an Authorization among a request's headers stays with its origin.
 
     Where the connection is lost before the response to a GET or another idempotent request,
     aiohttp sends it once more.
@@ -175,6 +178,8 @@ class _Body(aiohttp.BytesPayload):
 async def _send(
     session: aiohttp.ClientSession, request: Request, proxy: URL | None
 ) -> aiohttp.ClientResponse:
+    if session.closed:
+        raise RuntimeError("the session of the transport is closed")
     url = _url(request.url, "an http: or https: URL")
     if not TOKEN.fullmatch(request.method):
         raise ValueError(f"not a method of HTTP: {request.method!r}")
@@ -199,6 +204,13 @@ async def _send(
             _abort(response.connection)
             response.close()
             raise aiohttp.ClientPayloadError(f"a redirect ({response.status}) to nowhere")
+    except aiohttp.ClientResponseError as error:
+        # As text it has the whole URL, and as its repr the header fields of the request too.
+        words = error.message or type(error).__name__
+        raise ConnectionError(f"{shown(request.url)}: {words}") from error
+    except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError) as error:
+        words = f"a redirect that cannot be followed ({type(error).__name__})"
+        raise ConnectionError(f"{shown(request.url)}: {words}") from error
     except Exception as error:
         raise connection_error(request.url, error) from error
     finally:
@@ -212,11 +224,11 @@ def _url(url: str, what: str) -> URL:
         # Before a name is looked up, which is when the parts of it are checked.
         (parsed.raw_host or "").encode("idna")
     except ValueError as error:
-        raise ValueError(f"not {what}: {url!r}: {error}") from error
+        raise ValueError(f"not {what}: {shown(url)!r}: {type(error).__name__}") from error
     # Of these, yarl drops some and lets some pass.
     strange = re.search(r"[\0-\x1f\x7f\ud800-\udfff]|//[^/?#]* ", url)
     if strange or parsed.scheme not in ("http", "https") or not parsed.host:
-        raise ValueError(f"not {what}: {url!r}")
+        raise ValueError(f"not {what}: {shown(url)!r}")
     return parsed
 
 

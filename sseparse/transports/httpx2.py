@@ -7,11 +7,13 @@ from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache
 from ssl import SSLContext
+from typing import cast
 
 import anyio
 import httpx2
 
 from . import Request
+from ._closing import GRACE
 from ._http import TOKEN, connection_error, header, shown
 
 
@@ -25,7 +27,9 @@ class HTTPX2Transport:
     trust_env: whether the latter case heeds HTTP_PROXY and the like.
 
     Over HTTP/2, closing a response early frees the client at once, but httpx2 does not tell
-    the server, which goes on until flow control stops it.
+    the server, which goes on until flow control stops it, and counts the stream as open: use one
+    client for each source there. An auth of the client that answers challenges, such as digest,
+    reads the bodies of those whole, and does not see the responses to redirected requests.
 
     Raises ValueError for a proxy that is no such URL.
     """
@@ -42,7 +46,7 @@ class HTTPX2Transport:
         try:
             self._proxy = None if proxy is None else httpx2.Proxy(proxy)
         except httpx2.InvalidURL as error:
-            raise ValueError(f"not the URL of a proxy: {proxy!r}: {error}") from error
+            raise ValueError(f"not the URL of a proxy: {shown(str(proxy))!r}: {error}") from error
         self._client = client
         self._trust_env = trust_env
 
@@ -55,7 +59,7 @@ class HTTPX2Transport:
         try:
             response = await _send(client, request)
         except BaseException:
-            with anyio.CancelScope(shield=True):
+            with anyio.move_on_after(GRACE, shield=True):
                 await client.aclose()
             raise
         return HTTPX2Response(response, client)
@@ -102,7 +106,7 @@ class HTTPX2Response:
             await self._end_chunks()
         finally:
             if self._client is not None:
-                with anyio.CancelScope(shield=True):
+                with anyio.move_on_after(GRACE, shield=True):
                     await self._client.aclose()
 
     async def _end_chunks(self) -> None:
@@ -122,7 +126,9 @@ async def _send(client: httpx2.AsyncClient, request: Request) -> httpx2.Response
     if not TOKEN.fullmatch(request.method):
         raise ValueError(f"not a method: {request.method!r}")
     if re.search(r"[\0- \x7f]", request.url):
-        raise ValueError(f"not an http: or https: URL: {request.url!r}")
+        raise ValueError(f"not an http: or https: URL: {shown(request.url)!r}")
+    if client.is_closed:
+        raise RuntimeError("the client of the transport is closed")
     try:
         built = client.build_request(
             request.method,
@@ -134,28 +140,45 @@ async def _send(client: httpx2.AsyncClient, request: Request) -> httpx2.Response
     except Exception as error:
         # By name, because the exception of legacy httpx is another class.
         if type(error).__name__ == "InvalidURL":
-            raise ValueError(f"{request.url}: {error}") from error
+            raise ValueError(f"{shown(request.url)}: {error}") from error
         raise
     if built.url.scheme not in ("http", "https") or not built.url.host:
-        raise ValueError(f"not an http: or https: URL: {request.url!r}")
+        raise ValueError(f"not an http: or https: URL: {shown(request.url)!r}")
     try:
         response = await client.send(built, stream=True, follow_redirects=False)
-        # httpx2 would read the body of a redirect, which may never end.
-        redirects = 0
-        while response.next_request is not None:
-            await response.aclose()
-            redirects += 1
-            if redirects > client.max_redirects:
+        # httpx2 would read the body of a redirect, which may never end; so the connection is
+        # not used again.
+        for _ in range(client.max_redirects):
+            if response.next_request is None:
                 break
-            # It has the credentials still, unless it goes to another origin.
+            await response.aclose()
             response = await client.send(
-                response.next_request, auth=None, stream=True, follow_redirects=False
+                _redirected(response), auth=_as_it_is, stream=True, follow_redirects=False
             )
     except Exception as error:
         raise connection_error(request.url, error) from error
-    if redirects > client.max_redirects:
-        raise ConnectionError(f"{shown(request.url)}: more than {client.max_redirects} redirects")
+    if response.has_redirect_location:
+        await response.aclose()
+        raise ConnectionError(
+            f"{shown(request.url)}: more than {client.max_redirects} redirects"
+            if response.next_request
+            else f"{shown(request.url)}: a redirect to what is no URL"
+        )
     return response
+
+
+def _redirected(response: httpx2.Response) -> httpx2.Request:
+    request = cast("httpx2.Request", response.next_request)
+    here, there = response.url, request.url
+    if (here.scheme, here.host, here.port) != (there.scheme, there.host, there.port):
+        # httpx2 has left out the Authorization and the cookies.
+        request.headers.pop("proxy-authorization", None)
+    return request
+
+
+def _as_it_is(request: httpx2.Request) -> httpx2.Request:
+    # The request has the credentials still, where they may be sent, and takes none from the URL.
+    return request
 
 
 @cache
