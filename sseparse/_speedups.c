@@ -279,8 +279,10 @@ decode(const char *bytes, Py_ssize_t size)
         return PyUnicode_DecodeUTF8(bytes, size, "replace");
     }
     if (!is_ascii(bytes, size)) {
-        return size <= SHORT_TEXT ? decode_short((const unsigned char *)bytes, size)
-                                  : PyUnicode_DecodeUTF8(bytes, size, "replace");
+        /* A single character of two bytes is shared, too. */
+        return size > 2 && size <= SHORT_TEXT
+                   ? decode_short((const unsigned char *)bytes, size)
+                   : PyUnicode_DecodeUTF8(bytes, size, "replace");
     }
     PyObject *text = PyUnicode_New(size, 127);
     if (text != NULL) {
