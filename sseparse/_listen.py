@@ -70,8 +70,8 @@ def listen(async_backend: str, **arguments: Any) -> None:
     is told on standard error, a terminal or not, in lines that begin with "*".
 
     The exit status is 0 after --max-events or when the server says that there is no more (204),
-    124 when --timeout is over, 130 after Ctrl-C, 2 for an option that is none, and 1 for all
-    other errors, such as a refusal.
+    124 when --timeout is over, 130 after Ctrl-C, 2 for an unknown option or one out of its range,
+    and 1 for all other errors, such as a refusal or a closed pipe.
     """
     run(partial(_listen, **arguments), async_backend)
 
@@ -133,7 +133,7 @@ class _TimeIsOver(click.ClickException):
 
 
 def _check(url: str, method: str | None, timeout: float | None) -> None:
-    """Refuse what an HTTP library would refuse at each attempt anew, or not at all."""
+    """Refuse what the transport would refuse only once a connection has been told of."""
     # The port is looked at only when it is asked for.
     if not url.isprintable() or " " in url or urlsplit(url).port == 0:
         raise ValueError(f"not a URL: {shown(url)!r}")

@@ -161,8 +161,9 @@ class ReplyStream:
 
     async def __anext__(self) -> str:
         while True:
-            plenty = len(self._deltas) % _BURST
-            delta = self._deltas.popleft() if plenty else await self._next()
+            # Here as well as in `_next`, which costs a coroutine for each.
+            no_checkpoint_is_due = len(self._deltas) % _BURST
+            delta = self._deltas.popleft() if no_checkpoint_is_due else await self._next()
             if isinstance(delta, Text):
                 return delta.text
 
