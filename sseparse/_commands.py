@@ -6,11 +6,12 @@ It belongs to the command line, as __main__.py and _listen.py do, and may import
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import sys
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, TextIO
 
 import anyio
 import click
@@ -67,9 +68,16 @@ async def _run_interruptible(work: Callable[[], Awaitable[object]]) -> bool:
     return interrupted
 
 
-def harmless(text: str) -> str:
-    """Return `text` as it may go to standard output: to a terminal, without what steers it."""
-    return text.translate(_HARMLESS) if sys.stdout and sys.stdout.isatty() else text
+def harmless(text: str, file: TextIO | None) -> str:
+    """Return `text` as it may go to `file`: to a terminal, without what steers it."""
+    return text.translate(_HARMLESS) if file and file.isatty() else text
+
+
+def styled(text: str, file: TextIO | None, **style: Any) -> str:
+    """Return `text` in a style of click's where `file` is a terminal. https://no-color.org"""
+    if file is None or not file.isatty() or os.environ.get("NO_COLOR"):
+        return text
+    return click.style(text, **style)
 
 
 def one_line(text: str) -> str:

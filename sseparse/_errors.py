@@ -14,8 +14,11 @@ constructor's arguments, so that the exceptions survive pickling and copying.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Any
+
+from ._retry_after import retry_after
 
 
 class ProtocolError(Exception):
@@ -110,11 +113,18 @@ class UnexpectedResponse(RemoteProtocolError):
         self.headers = headers
         self.body = body
 
+    @property
+    def retry_after(self) -> float | None:
+        """The seconds from now for which the server asks to wait; None where it does not."""
+        return retry_after(self.headers, time.time())
+
     def __str__(self) -> str:
         content_type = self.headers.get("content-type", "no content type")
         words = " ".join(self.body[: 4 * self.SHOWN].decode("utf-8", "replace").split())
         if len(words) > self.SHOWN:
             words = words[: self.SHOWN] + "…"
         message = f"HTTP {self.status} ({content_type}): {words or 'empty body'}"
+        if (wait := self.retry_after or 0.0) > 0:
+            message += f" (retry after {wait:.0f} seconds)"
         # It comes from the network: nothing in it may steer a terminal.
         return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in message)

@@ -9,13 +9,13 @@ from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from secrets import token_hex
-from typing import Any, TextIO
+from typing import Any
 from urllib.parse import urlsplit
 
 import anyio
 import click
 
-from ._commands import async_backend, harmless, one_line, print_json, run
+from ._commands import async_backend, harmless, one_line, print_json, run, styled
 from ._events import ServerSentEvent
 from .client import EventSource
 from .transports import Request, Response, Transport
@@ -177,7 +177,7 @@ class _Status:
 
     def tell(self, text: str) -> None:
         if not self._quiet:
-            click.echo(_styled(f"* {one_line(text)}", sys.stderr, dim=True), err=True, color=True)
+            click.echo(styled(f"* {one_line(text)}", sys.stderr, dim=True), err=True, color=True)
 
     def opened(self) -> None:
         self._open = True
@@ -191,18 +191,11 @@ class _Status:
 
 def print_event(event: ServerSentEvent) -> None:
     """Print `event` for people: its type and ID, and its data, indented, below."""
-    head = _styled(harmless(event.event), sys.stdout, bold=True, fg="cyan")
+    head = styled(harmless(event.event, sys.stdout), sys.stdout, bold=True, fg="cyan")
     if event.id:
-        head += " " + _styled(f"(id {harmless(event.id)})", sys.stdout, dim=True)
-    data = harmless(event.data).replace("\n", "\n  ")
+        head += " " + styled(f"(id {harmless(event.id, sys.stdout)})", sys.stdout, dim=True)
+    data = harmless(event.data, sys.stdout).replace("\n", "\n  ")
     click.echo(f"{head}\n  {data}", color=True)
-
-
-def _styled(text: str, stream: TextIO | None, **style: Any) -> str:
-    """Return `text` in a style where `stream` is a terminal. https://no-color.org"""
-    if stream is None or not stream.isatty() or os.environ.get("NO_COLOR"):
-        return text
-    return click.style(text, **style)
 
 
 class SavedID:

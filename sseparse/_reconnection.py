@@ -19,13 +19,12 @@ import enum
 import math
 import re
 from collections.abc import Callable, Mapping, Set
-from datetime import UTC
-from email.utils import parsedate_to_datetime
 
 from ._errors import EventTooLarge, LocalProtocolError, UnexpectedResponse
 from ._events import ServerSentEvent
 from ._fastest import SSEDecoder
 from ._media_types import essence
+from ._retry_after import retry_after
 
 
 class State(enum.Enum):
@@ -155,7 +154,7 @@ class Reconnection:
             return
         error = UnexpectedResponse(self._status, self._response_headers, body)
         if self._status in self._retry_statuses:
-            self._retry(error, self._retry_after())
+            self._retry(error, retry_after(self._response_headers, self._now()) or 0.0)
         else:
             self.fail(error)
 
@@ -221,19 +220,6 @@ class Reconnection:
             most = min(max(least, _LEAST_BACKOFF) * doubled, self._max_backoff)
         wait = least + self._random() * max(most - least, 0.0)
         self.wait = min(max(wait, at_least), self._max_backoff)
-
-    def _retry_after(self) -> float:
-        """Return what the Retry-After of the response asks for, in seconds; 0.0 without one."""
-        value = self._response_headers.get("retry-after", "").strip(" \t")
-        if value.isascii() and value.isdigit():
-            # Unlike int(), float() takes any number of digits.
-            return float(value)
-        try:
-            date = parsedate_to_datetime(value)
-        except (ValueError, OverflowError):
-            return 0.0
-        # One of its three formats has no time zone: they are all in UTC.
-        return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() - self._now()
 
     def _expects(self, *states: State) -> bool:
         if self.state not in (*states, State.CLOSED):

@@ -3,6 +3,7 @@ from __future__ import annotations
 import gc
 import importlib.util
 import os
+import socket
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, cast
 
@@ -12,7 +13,7 @@ from hypothesis import HealthCheck, settings
 
 from sseparse._sse import SSEDecoder
 
-from .servers import open_sockets
+from .servers import Serve, open_sockets, serving
 
 # A slow machine is no failure, nor is the first run of all, which makes Hypothesis's tables.
 patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -55,3 +56,22 @@ async def nothing_is_left() -> AsyncIterator[None]:
     yield
     assert open_sockets() == before
     await anyio.lowlevel.checkpoint()
+
+
+@pytest.fixture
+def full_backlog() -> Iterator[int]:
+    """The port of a listener that takes no more connections: one to it stays half made."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener:
+        waiting = [socket.socket() for _ in range(4)]
+        for client in waiting:
+            client.setblocking(False)
+            client.connect_ex(listener.getsockname())
+        yield listener.getsockname()[1]
+        for client in waiting:
+            client.close()
+
+
+@pytest.fixture
+def served() -> Iterator[Serve]:
+    with serving() as start:
+        yield start

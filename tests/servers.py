@@ -6,14 +6,23 @@ import gc
 import json
 import socket
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
 import anyio
 from anyio.abc import SocketAttribute, SocketStream
+from anyio.from_thread import start_blocking_portal
 from anyio.streams.buffered import BufferedByteReceiveStream
 
 from sseparse import NDJSONDecoder
@@ -54,7 +63,9 @@ def head(status: int = 200, *fields: str, content_type: str = "text/event-stream
     return "\r\n".join(lines).encode()
 
 
-CHUNKED = head(200, "transfer-encoding: chunked")
+# The servers close each connection after the response: without a word about it, a client would use
+# it again.
+CHUNKED = head(200, "transfer-encoding: chunked", "connection: close")
 LAST_CHUNK = b"0\r\n\r\n"
 
 
@@ -151,6 +162,27 @@ def answer(*steps: Step) -> Handler:
             await (connection.send(step) if isinstance(step, bytes) else step(connection))
 
     return handle
+
+
+# Starts a server, in a thread; each connection has its own list of steps, and the last list is that
+# of all further connections.
+Serve: TypeAlias = Callable[..., Server]
+
+
+@contextmanager
+def serving() -> Iterator[Serve]:
+    """Run servers beside a test that has no loop: the function that starts one."""
+    with start_blocking_portal() as portal, ExitStack() as stack:
+
+        def start(*connections: list[Step]) -> Server:
+            handlers = [answer(*steps) for steps in connections]
+
+            async def handle(connection: SocketStream, server: Server) -> None:
+                await handlers[min(len(server.requests), len(handlers) - 1)](connection, server)
+
+            return stack.enter_context(portal.wrap_async_context_manager(serve(handle)))
+
+        yield start
 
 
 async def _pump(source: SocketStream, sink: SocketStream) -> None:

@@ -7,21 +7,19 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable
 from pathlib import Path
 
 import anyio
 import pytest
 from anyio.abc import SocketStream
-from anyio.from_thread import start_blocking_portal
 from click.testing import CliRunner, Result
 
 from sseparse import ServerSentEvent, _commands, _listen
 from sseparse.__main__ import main
 from sseparse._listen import SavedID, print_event
 
-from .servers import CHUNKED, LAST_CHUNK, Server, Step, answer, chunk, head, reset, serve
+from .servers import CHUNKED, LAST_CHUNK, Serve, chunk, head, reset
 from .servers import until_client_leaves as stall
 from .test_main import start
 
@@ -29,8 +27,6 @@ from .test_main import start
 GREETING = CHUNKED + chunk(b"retry: 0\nid: 1\nevent: greeting\ndata: Hello\ndata: world\n\n")
 SECOND = CHUNKED + chunk(b"retry: 0\nid: 2\ndata: again\n\n")
 NO_MORE = head(204)
-
-Serve = Callable[..., Server]
 
 
 @pytest.fixture(autouse=True)
@@ -41,25 +37,6 @@ def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(params=["asyncio", "trio"])
 def loop(request: pytest.FixtureRequest) -> str:
     return str(request.param)
-
-
-@pytest.fixture
-def served() -> Iterator[Serve]:
-    """A function that starts a server, in a thread; each connection has its own steps.
-
-    The last steps are those of all further connections.
-    """
-    with start_blocking_portal() as portal, ExitStack() as stack:
-
-        def start_server(*connections: list[Step]) -> Server:
-            handlers = [answer(*steps) for steps in connections]
-
-            async def handle(connection: SocketStream, server: Server) -> None:
-                await handlers[min(len(server.requests), len(handlers) - 1)](connection, server)
-
-            return stack.enter_context(portal.wrap_async_context_manager(serve(handle)))
-
-        yield start_server
 
 
 def run(*arguments: str) -> Result:

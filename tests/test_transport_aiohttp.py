@@ -757,7 +757,7 @@ async def test_connection_of_a_callers_session_keeps_no_response_and_may_be_rese
     async def reset_when_idle(connection: SocketStream, _: Server) -> None:
         for _request in range(3):
             await read_request(connection)
-            await connection.send(CHUNKED)
+            await connection.send(head(200, "transfer-encoding: chunked"))
             await arrived.wait()
             await connection.send(LAST_CHUNK)
         await idle.wait()
@@ -904,6 +904,15 @@ async def test_no_refusal_to_send_shows_what_may_be_secret(
     with pytest.raises(ValueError, match=WORDS) as caught:
         await transport().send(Request("GET", url, headers))
     assert "secret" not in str(caught.value)
+
+
+async def test_connection_that_takes_longer_than_it_may_is_a_timeout_error(
+    full_backlog: int,
+) -> None:
+    url = f"http://127.0.0.1:{full_backlog}/"
+    with anyio.fail_after(5), pytest.raises(TimeoutError, match=r"within 0\.1 seconds") as caught:
+        await AiohttpTransport().send(Request("GET", url, connect_timeout=0.1))
+    assert isinstance(caught.value.__cause__, aiohttp.ConnectionTimeoutError)
 
 
 async def test_client_that_is_closed_is_no_failure_of_the_network() -> None:

@@ -219,10 +219,13 @@ async def test_credentials_stay_with_their_origin(other: bool, kept: bool) -> No
             serve(handle) as server,
             httpx2.AsyncClient(auth=("user", "word"), trust_env=False) as client,
         ):
-            response = await HTTPX2Transport(client).send(request(server))
+            fields = {"X-API-Key": "secret", "x-goog-api-key": "secret", "accept": "text/plain"}
+            response = await HTTPX2Transport(client).send(request(server, headers=fields))
             await response.aclose()
             requests = [*server.requests, *elsewhere.requests]
     assert [b"authorization: basic" in sent.lower() for sent in requests] == [True, kept]
+    assert [sent.count(b"secret") for sent in requests] == [2, 2 if kept else 0]
+    assert all(b"accept: text/plain" in sent for sent in requests)
 
 
 @pytest.mark.parametrize(
@@ -239,6 +242,20 @@ async def test_no_response_is_a_connection_error_with_its_cause(
         assert isinstance(caught.value.__cause__, httpx2.RequestError)
         await server.until_open(0)
     assert [client.is_closed for client in own_clients] == [True]
+
+
+@pytest.mark.parametrize("library", [httpx2, httpx])
+async def test_connection_that_takes_longer_than_it_may_is_a_timeout_error(
+    library: Any, full_backlog: int
+) -> None:
+    url = f"http://127.0.0.1:{full_backlog}/"
+    async with library.AsyncClient(trust_env=False) as client:
+        with (
+            anyio.fail_after(5),
+            pytest.raises(TimeoutError, match=r"within 0\.1 seconds") as caught,
+        ):
+            await HTTPX2Transport(client).send(Request("GET", url, connect_timeout=0.1))
+    assert isinstance(caught.value.__cause__, library.ConnectTimeout)
 
 
 async def test_redirects_without_end_are_a_connection_error(

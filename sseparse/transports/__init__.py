@@ -11,17 +11,29 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from ._http import shown
+
 __all__ = ["Request", "Response", "Transport"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Request:
-    """One HTTP request: `body` is the whole of it, in bytes."""
+    """One HTTP request: `body` is the whole of it, in bytes.
+
+    connect_timeout: seconds that the making of a connection may take, or None for no limit.
+        Nothing of it is sent: requests that differ in it alone are equal.
+
+    Its repr has no header field and no query: they may be secret.
+    """
 
     method: str
     url: str
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
     body: bytes = b""
+    connect_timeout: float | None = field(default=None, compare=False)
+
+    def __repr__(self) -> str:
+        return f"<Request {self.method} {shown(self.url)} of {len(self.body)} bytes>"
 
 
 class Response(Protocol):
@@ -56,7 +68,8 @@ class Transport(Protocol):
     async def send(self, request: Request) -> Response:
         """Send `request`, follow redirects and return the response once its head is there.
 
-        Raises ConnectionError when there is no response, ValueError for a request that cannot
-        be sent. An exception or a cancellation leaves nothing open.
+        Raises ConnectionError when there is no response, TimeoutError when a connection takes
+        longer than the request's connect_timeout, ValueError for a request that cannot be sent.
+        An exception or a cancellation leaves nothing open.
         """
         ...

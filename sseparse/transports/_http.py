@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import re
-from typing import cast
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, cast
 from urllib.parse import urlsplit
 
+if TYPE_CHECKING:
+    from . import Request
+
 TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+
+# Header fields whose value is a secret between a client and one origin.
+_CREDENTIALS = frozenset(
+    {"api-key", "authorization", "cookie", "proxy-authorization", "x-api-key", "x-goog-api-key"}
+)
 
 
 def header(name: str, value: str) -> tuple[bytes, bytes]:
@@ -20,6 +29,13 @@ def header(name: str, value: str) -> tuple[bytes, bytes]:
     return name.encode(), value.encode()
 
 
+def credentials(headers: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Yield those of the header fields that are secrets, without the scheme of an authorization."""
+    for name, value in headers.items():
+        if value and name.lower() in _CREDENTIALS:
+            yield name, value.rpartition(" ")[2]
+
+
 def connection_error(url: str, error: Exception) -> ConnectionError:
     """Return the ConnectionError that `error`, of a library, is to be raised as."""
     # Whatever it is: what a network, a proxy or a peer does wrong has many classes, of the
@@ -31,6 +47,12 @@ def connection_error(url: str, error: Exception) -> ConnectionError:
         else:
             cause = cause.__cause__ or cause.__context__
     return ConnectionError(f"{shown(url)}: {cause or type(error).__name__}")
+
+
+def connect_timeout_error(request: Request) -> TimeoutError:
+    """Return the TimeoutError to raise where a connection takes longer than `request` allows."""
+    limit = request.connect_timeout
+    return TimeoutError(f"{shown(request.url)}: no connection within {limit} seconds")
 
 
 def shown(url: str) -> str:

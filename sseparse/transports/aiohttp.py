@@ -13,11 +13,10 @@ import anyio
 from yarl import URL
 
 from . import Request
-from ._http import TOKEN, connection_error, header, shown
+from ._http import TOKEN, connect_timeout_error, connection_error, header, shown
 
 _REDIRECTS = (301, 302, 303, 307, 308)
 _MAX_REDIRECTS = 20
-_NO_TIMEOUT = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None)
 
 
 class AiohttpTransport:
@@ -31,7 +30,7 @@ class AiohttpTransport:
         host, beside which aiohttp takes no Authorization header.
 
     On a redirect to another origin, aiohttp sends the auth of the session along, if that has one:
-    an Authorization among a request's headers stays with its origin.
+    an Authorization among a request's headers stays with its origin, and other fields do not.
 
     Where the connection is lost before the response to a GET or another idempotent request,
     aiohttp sends it once more.
@@ -195,7 +194,7 @@ async def _send(
             skip_auto_headers=["Content-Type"],
             data=body if request.body else None,
             proxy=proxy,
-            timeout=_NO_TIMEOUT,
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=request.connect_timeout),
             max_redirects=_MAX_REDIRECTS + 1,
             auto_decompress=True,
             raise_for_status=False,
@@ -204,6 +203,8 @@ async def _send(
             _abort(response.connection)
             response.close()
             raise aiohttp.ClientPayloadError(f"a redirect ({response.status}) to nowhere")
+    except aiohttp.ConnectionTimeoutError as error:
+        raise connect_timeout_error(request) from error
     except aiohttp.ClientResponseError as error:
         # As text it has the whole URL, and as its repr the header fields of the request too.
         words = error.message or type(error).__name__

@@ -14,7 +14,7 @@ import httpx2
 
 from . import Request
 from ._closing import GRACE
-from ._http import TOKEN, connection_error, header, shown
+from ._http import TOKEN, connect_timeout_error, connection_error, credentials, header, shown
 
 
 class HTTPX2Transport:
@@ -135,7 +135,7 @@ async def _send(client: httpx2.AsyncClient, request: Request) -> httpx2.Response
             request.url,
             headers=[header(name, value) for name, value in request.headers.items()],
             content=request.body or None,
-            timeout=None,
+            timeout=(request.connect_timeout, None, None, None),
         )
     except Exception as error:
         # By name, because the exception of legacy httpx is another class.
@@ -156,6 +156,9 @@ async def _send(client: httpx2.AsyncClient, request: Request) -> httpx2.Response
                 _redirected(response), auth=_as_it_is, stream=True, follow_redirects=False
             )
     except Exception as error:
+        # By name, as above.
+        if type(error).__name__ == "ConnectTimeout":
+            raise connect_timeout_error(request) from error
         raise connection_error(request.url, error) from error
     if response.has_redirect_location:
         await response.aclose()
@@ -171,8 +174,9 @@ def _redirected(response: httpx2.Response) -> httpx2.Request:
     request = cast("httpx2.Request", response.next_request)
     here, there = response.url, request.url
     if (here.scheme, here.host, here.port) != (there.scheme, there.host, there.port):
-        # httpx2 has left out the Authorization and the cookies.
-        request.headers.pop("proxy-authorization", None)
+        # httpx2 has left out the Authorization and the cookies alone.
+        for name, _ in list(credentials(request.headers)):
+            del request.headers[name]
     return request
 
 
