@@ -78,6 +78,8 @@ def test_request_is_exactly_this() -> None:
 
 def test_endpoint_can_be_another() -> None:
     assert DarkAI(api_endpoint="http://127.0.0.1/x").request("Hi").url == "http://127.0.0.1/x"
+    for base_url in ("http://127.0.0.1/x", "http://127.0.0.1/x/"):
+        assert DarkAI(base_url=base_url) == DarkAI(api_endpoint="http://127.0.0.1/x/chat")
 
 
 @pytest.mark.parametrize(

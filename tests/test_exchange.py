@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from typing import Any, TypeAlias
 
 import pytest
@@ -14,15 +17,26 @@ from sseparse import (
     IncompleteStream,
     InvalidJSON,
     LocalProtocolError,
+    NDJSONDecoder,
     UnexpectedResponse,
 )
-from sseparse_backends import BackendError, DarkAI, Delta, Finish, Reasoning, Text, Usage
+from sseparse.transports import Request
+from sseparse_backends import (
+    BackendError,
+    DarkAI,
+    Delta,
+    Finish,
+    Messages,
+    Reasoning,
+    Text,
+    Usage,
+)
 from sseparse_backends._exchange import TRANSITIONS, Exchange, State
 
 from .servers import BODY, CHATTER, TEXTS, event
 from .strategies import chunks_of
 
-SENT, STREAMING, REFUSED, FINISHED, FAILED = State
+SENT, STREAMING, REFUSED, WAITING, FINISHED, FAILED = State
 
 STREAM = {"content-type": "text/event-stream"}
 PAGE = {"content-type": "text/html; charset=utf-8"}
@@ -42,7 +56,8 @@ INPUTS: dict[str, Input] = {
     "finish": lambda exchange: exchange.receive_data(END),
     "error": lambda exchange: exchange.receive_data(ERROR),
     "end": lambda exchange: exchange.receive_end(),
-    "cut": lambda exchange: exchange.receive_end(ConnectionError("cut")),
+    "cut": lambda exchange: exchange.lose_connection(ConnectionError("cut")),
+    "waited": lambda exchange: exchange.end_wait(),
     "fail": lambda exchange: exchange.fail(RuntimeError("failed")),
 }
 
@@ -53,8 +68,7 @@ TABLE = {
         "refusal": REFUSED,
         "page": REFUSED,
         "nameless": REFUSED,
-        "end": FAILED,
-        "cut": FAILED,
+        "cut": WAITING,
         "fail": FAILED,
     },
     STREAMING: {
@@ -63,7 +77,7 @@ TABLE = {
         "finish": FINISHED,
         "error": FAILED,
         "end": FAILED,
-        "cut": FAILED,
+        "cut": WAITING,
         "fail": FAILED,
     },
     REFUSED: {
@@ -71,10 +85,11 @@ TABLE = {
         "text": REFUSED,
         "finish": REFUSED,
         "error": REFUSED,
-        "end": FAILED,
-        "cut": FAILED,
+        "end": WAITING,
+        "cut": WAITING,
         "fail": FAILED,
     },
+    WAITING: {"waited": SENT, "fail": FAILED},
     FINISHED: {},
     FAILED: {},
 }
@@ -84,13 +99,14 @@ WAYS = {
     SENT: [],
     STREAMING: ["stream"],
     REFUSED: ["refusal"],
+    WAITING: ["cut"],
     FINISHED: ["stream", "finish"],
-    FAILED: ["stream", "cut"],
+    FAILED: ["stream", "error"],
 }
 
 
-def exchange_in(state: State) -> Exchange:
-    exchange = Exchange(DarkAI(), "Hello")
+def exchange_in(state: State, retries: int = 1) -> Exchange:
+    exchange = Exchange(DarkAI(), "Hello", retries=retries)
     for name in WAYS[state]:
         INPUTS[name](exchange)
     assert exchange.state is state
@@ -116,6 +132,15 @@ def test_each_input_in_each_state(state: State, name: str) -> None:
         with pytest.raises(LocalProtocolError, match=state.name):
             INPUTS[name](exchange)
         assert (exchange.state, exchange.error) == (state, error)
+
+
+@pytest.mark.parametrize("name", ["end", "cut"])
+@pytest.mark.parametrize("state", [SENT, STREAMING, REFUSED])
+def test_without_a_retry_left_it_fails_where_it_would_wait(state: State, name: str) -> None:
+    if name in TABLE[state]:
+        exchange = exchange_in(state, retries=0)
+        INPUTS[name](exchange)
+        assert exchange.state is FAILED
 
 
 def test_transitions_are_those_of_the_table() -> None:
@@ -176,8 +201,16 @@ def test_network_cut_does_not_complete_the_last_event() -> None:
     exchange = Exchange(CHATTER, "Hello")
     exchange.receive_response(200, {"content-type": "application/x-ndjson"})
     assert exchange.receive_data(b'{"done": null}') == []
-    assert exchange.receive_end(ConnectionError("cut")) == []
+    exchange.lose_connection(ConnectionError("cut"))
     assert isinstance(exchange.error, IncompleteStream)
+
+
+def end(exchange: Exchange, cause: Exception | None) -> list[Delta]:
+    """End the body, by a failure of the network if there is a cause."""
+    if cause is None:
+        return exchange.receive_end()
+    exchange.lose_connection(cause)
+    return []
 
 
 @pytest.mark.parametrize("cause", [None, ConnectionError("cut")])
@@ -186,10 +219,20 @@ def test_end_before_finish_is_incomplete_with_the_text_and_the_cause(
 ) -> None:
     exchange = streaming()
     exchange.receive_data(TEXT + END[:-1])
-    assert exchange.receive_end(cause) == []
+    assert end(exchange, cause) == []
     assert isinstance(exchange.error, IncompleteStream)
     assert exchange.error.text == "more"
     assert exchange.error.__cause__ is cause
+
+
+def test_last_item_that_the_end_has_cut_is_incomplete() -> None:
+    exchange = Exchange(CHATTER, "Hello")
+    exchange.receive_response(200, {"content-type": "application/x-ndjson"})
+    assert exchange.receive_data(b'{"text": "a"}\n{"do') == [Text("a")]
+    assert exchange.receive_end() == []
+    assert isinstance(exchange.error, IncompleteStream)
+    assert exchange.error.text == "a"
+    assert isinstance(exchange.error.__cause__, InvalidJSON)
 
 
 @pytest.mark.parametrize(
@@ -239,16 +282,16 @@ def test_error_that_a_backend_does_not_expect_comes_after_the_deltas_before_it()
     assert exchange.state is FAILED
 
 
-@pytest.mark.parametrize("end", [None, ConnectionError("cut")])
+@pytest.mark.parametrize("cause", [None, ConnectionError("cut")])
 @pytest.mark.parametrize(("status", "headers"), [(503, STREAM), (200, PAGE), (200, {})])
 def test_refusal_has_status_headers_and_body(
-    status: int, headers: dict[str, str], end: Exception | None
+    status: int, headers: dict[str, str], cause: Exception | None
 ) -> None:
     exchange = Exchange(DarkAI(), "Hello")
     exchange.receive_response(status, headers)
     exchange.receive_data(b"come back ")
     exchange.receive_data(b"later")
-    exchange.receive_end(end)
+    end(exchange, cause)
     error = exchange.error
     assert isinstance(error, UnexpectedResponse)
     assert (error.status, error.headers, error.body) == (status, headers, b"come back later")
@@ -257,7 +300,7 @@ def test_refusal_has_status_headers_and_body(
 
 @pytest.mark.parametrize("size", [1, 1000, 65535, 65536, 65537, 200_000])
 def test_refused_body_is_read_up_to_64_kib(size: int) -> None:
-    exchange = exchange_in(REFUSED)
+    exchange = exchange_in(REFUSED, retries=0)
     sent = 0
     while not exchange.done:
         assert sent < 65536
@@ -265,6 +308,215 @@ def test_refused_body_is_read_up_to_64_kib(size: int) -> None:
         sent += size
     assert isinstance(exchange.error, UnexpectedResponse)
     assert exchange.error.body == b"x" * 65536
+
+
+def test_error_of_the_service_has_the_text_so_far() -> None:
+    exchange = streaming()
+    exchange.receive_data(TEXT + TEXT + ERROR)
+    assert isinstance(exchange.error, BackendError)
+    assert exchange.error.text == "moremore"
+    assert exchange.error.payload == {"code": "overloaded"}
+
+
+# A reply that may be complete at the end of its body
+
+
+class Closing:
+    """A backend whose service ends by closing once it has said a reason: a line is "reason:..."."""
+
+    name = "closing"
+    default_model = "small"
+    models = ("small",)
+
+    def request(self, messages: Messages, *, model: str | None = None, **_: Any) -> Request:
+        return Request("POST", "http://127.0.0.1/")
+
+    def reply(self, content_type: str) -> ClosingReply:
+        return ClosingReply()
+
+
+class ClosingReply:
+    def __init__(self) -> None:
+        self.decoder: NDJSONDecoder[str] = NDJSONDecoder(loads=str)
+        self._reason: str | None = None
+
+    def interpret(self, line: str, /) -> Iterable[Delta]:
+        if line.startswith("reason:"):
+            self._reason = line.removeprefix("reason:")
+            return []
+        return [Text(line)]
+
+    def end(self) -> Iterable[Delta]:
+        if self._reason == "":
+            raise BackendError("no reason")
+        return [] if self._reason is None else [Usage(1, 2), Finish(self._reason)]
+
+
+def closing(*lines: bytes) -> tuple[Exchange, list[Delta]]:
+    exchange = Exchange(Closing(), "Hello")
+    exchange.receive_response(200, {"content-type": "application/x-ndjson"})
+    return exchange, [delta for line in lines for delta in exchange.receive_data(line)]
+
+
+def test_reply_can_be_complete_at_the_end_of_the_body() -> None:
+    exchange, deltas = closing(b"a\n", b"reason:stop\n", b"b")
+    assert (deltas, exchange.state) == ([Text("a")], STREAMING)
+    assert exchange.receive_end() == [Text("b"), Usage(1, 2), Finish("stop")]
+    assert (exchange.state, exchange.text, exchange.usage) == (FINISHED, "ab", Usage(1, 2))
+
+
+def test_end_of_the_body_completes_nothing_that_is_not_complete() -> None:
+    exchange, _ = closing(b"a\n")
+    assert exchange.receive_end() == []
+    assert isinstance(exchange.error, IncompleteStream)
+
+
+def test_lost_connection_is_no_end_that_completes_a_reply() -> None:
+    exchange, _ = closing(b"reason:stop\n")
+    exchange.lose_connection(ConnectionError("cut"))
+    assert isinstance(exchange.error, IncompleteStream)
+
+
+def test_error_that_the_end_of_the_body_brings_out_is_kept() -> None:
+    exchange, _ = closing(b"a\n", b"reason:\n")
+    assert exchange.receive_end() == []
+    assert isinstance(exchange.error, BackendError)
+    assert exchange.error.text == "a"
+
+
+# Retries
+
+
+def refused(status: int, retries: int = 1, **headers: str) -> Exchange:
+    exchange = Exchange(DarkAI(), "Hello", retries=retries)
+    fields = {name.replace("_", "-"): value for name, value in headers.items()}
+    exchange.receive_response(status, fields)
+    exchange.receive_data(b"no")
+    exchange.receive_end()
+    return exchange
+
+
+@pytest.mark.parametrize("status", [200, 204, 301, 400, 401, 403, 404, 408, 409, 422, 428, 430])
+def test_status_that_will_not_change_is_not_tried_again(status: int) -> None:
+    exchange = refused(status)
+    assert exchange.state is FAILED
+    assert isinstance(exchange.error, UnexpectedResponse)
+
+
+@pytest.mark.parametrize("status", [429, 500, 502, 503, 504, 529, 599])
+def test_status_that_may_pass_is_tried_again(status: int) -> None:
+    exchange = refused(status)
+    assert (exchange.state, exchange.error) == (WAITING, None)
+    assert isinstance(exchange.reason, UnexpectedResponse)
+    assert exchange.reason.status == status
+    exchange.end_wait()
+    exchange.receive_response(200, STREAM)
+    assert exchange.receive_data(TEXT + END) == [Text("more"), Finish()]
+    assert exchange.state is FINISHED
+
+
+def test_failure_after_the_last_retry_is_the_error() -> None:
+    exchange = Exchange(DarkAI(), "Hello", retries=2)
+    errors = [ConnectionError(str(number)) for number in range(3)]
+    for error in errors[:2]:
+        exchange.lose_connection(error)
+        assert exchange.reason is error
+        exchange.end_wait()
+    exchange.lose_connection(errors[2])
+    assert (exchange.state, exchange.error) == (FAILED, errors[2])
+
+
+def test_refused_body_of_one_attempt_is_not_that_of_the_next() -> None:
+    exchange = refused(503)
+    exchange.end_wait()
+    exchange.receive_response(500, {})
+    exchange.receive_data(b"never")
+    exchange.receive_end()
+    assert isinstance(exchange.error, UnexpectedResponse)
+    assert (exchange.error.status, exchange.error.body) == (500, b"never")
+
+
+def test_nothing_is_tried_again_once_anything_of_the_reply_has_come() -> None:
+    exchange = Exchange(DarkAI(), "Hello", retries=1)
+    exchange.receive_response(200, STREAM)
+    assert not exchange.begun
+    exchange.receive_data(b": ping\n\n" + TEXT)
+    assert exchange.begun
+    exchange.lose_connection(ConnectionError("cut"))
+    assert isinstance(exchange.error, IncompleteStream)
+
+
+def test_stream_lost_before_anything_of_the_reply_has_come_is_tried_again() -> None:
+    exchange = Exchange(DarkAI(), "Hello", retries=1)
+    exchange.receive_response(200, STREAM)
+    exchange.receive_data(b": ping\n\n" + TEXT[:-1])
+    cause = ConnectionError("cut")
+    exchange.lose_connection(cause)
+    assert isinstance(exchange.reason, IncompleteStream)
+    assert exchange.reason.__cause__ is cause
+    exchange.end_wait()
+    exchange.receive_response(200, STREAM)
+    # Nothing of the first body is left in the decoder.
+    assert exchange.receive_data(b"\n" + TEXT) == [Text("more")]
+
+
+@pytest.mark.parametrize("bad", [ERROR, b"data: {\n\n", b"data: " + b"x" * 200, b""])
+def test_what_the_service_says_wrong_is_not_tried_again(bad: bytes) -> None:
+    exchange = Exchange(DarkAI(strict=True, max_event_size=100), "Hello", retries=1)
+    exchange.receive_response(200, STREAM)
+    exchange.receive_data(bad)
+    if not exchange.done:
+        exchange.receive_end()
+    assert exchange.state is FAILED
+
+
+def test_waits_are_random_and_doubled_up_to_eight_seconds() -> None:
+    waits: list[list[float]] = [[] for _ in range(7)]
+    for _ in range(50):
+        exchange = Exchange(DarkAI(), "Hello", retries=7)
+        for number in range(7):
+            exchange.lose_connection(ConnectionError())
+            waits[number].append(exchange.wait)
+            exchange.end_wait()
+    for number, longest in enumerate([0.5, 1, 2, 4, 8, 8, 8]):
+        assert longest / 2 <= min(waits[number]) < max(waits[number]) <= longest
+
+
+@pytest.mark.parametrize(
+    ("value", "least", "most"),
+    [("20", 20, 20), ("0", 0.25, 0.5), ("soon", 0.25, 0.5), ("9" * 400, math.inf, math.inf)],
+)
+def test_retry_after_makes_the_wait_longer(value: str, least: float, most: float) -> None:
+    assert least <= refused(429, retry_after=value).wait <= most
+
+
+def test_retry_after_may_be_a_date() -> None:
+    date = format_datetime(datetime.now(UTC) + timedelta(seconds=100), usegmt=True)
+    assert 95 < refused(503, retry_after=date).wait <= 100
+
+
+def test_retries_are_a_number() -> None:
+    with pytest.raises(ValueError, match="retries must be 0 or more: -1"):
+        Exchange(DarkAI(), "Hello", retries=-1)
+
+
+class Keyed(Closing):
+    """A backend with a key."""
+
+    def request(self, messages: Messages, *, model: str | None = None, **_: Any) -> Request:
+        fields = {"Authorization": "Bearer secret-1", "x-api-key": "secret-2", "cookie": ""}
+        return Request("POST", "http://127.0.0.1/", fields)
+
+
+def test_key_that_a_refusal_repeats_is_not_in_the_error() -> None:
+    exchange = Exchange(Keyed(), "Hello")
+    exchange.receive_response(401, {})
+    exchange.receive_data(b"Bearer secret-1 and secret-2 are wrong, and so is x")
+    exchange.receive_end()
+    assert isinstance(exchange.error, UnexpectedResponse)
+    words = b"Bearer [a secret] and [a secret] are wrong, and so is x"
+    assert exchange.error.body == words
+    assert "secret-" not in f"{exchange.error} {exchange.error!r} {exchange.request}"
 
 
 # Bodies of DarkAI, good and bad, in events that each mean something.
@@ -291,7 +543,7 @@ def outcome(
         if not exchange.done:
             deltas += exchange.receive_data(piece)
     if not exchange.done:
-        deltas += exchange.receive_end(ConnectionError("cut") if cut else None)
+        deltas += end(exchange, ConnectionError("cut") if cut else None)
     error = exchange.error
     return (
         deltas,

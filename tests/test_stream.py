@@ -37,6 +37,7 @@ from sseparse_backends import (
     ReplyTimeout,
     Text,
     Usage,
+    _exchange,
     stream,
 )
 
@@ -721,7 +722,7 @@ async def test_timeout_is_raised_with_the_text_so_far(
         texts, error = await collect(ask(transport, None, **{limit: 0.1}))
     assert isinstance(error, ReplyTimeout)
     assert (error.limit, error.text, "".join(texts)) == (0.1, text, text)
-    assert error.idle == (limit == "idle_timeout")
+    assert error.which == ("total" if limit == "timeout" else "idle" if text else "first")
     assert transport.open == 0
 
 
@@ -772,6 +773,249 @@ async def test_timeout_is_600_seconds_by_default_and_none_is_no_limit() -> None:
     for options in ({}, {"timeout": 600}, {"timeout": None}):
         await ask(Clocked(MemoryResponse([BODY])), **options).text()
     assert deadlines == [pytest.approx(start + 600, abs=10)] * 2 + [math.inf]
+
+
+async def test_first_timeout_is_for_the_first_content_alone() -> None:
+    script: list[bytes | float] = [0.2, FIRST, 0.2, FIRST, STALL]
+    with anyio.fail_after(5):
+        texts, error = await collect(ask(memory(*script), first_timeout=0.1, idle_timeout=5))
+        assert (texts, isinstance(error, ReplyTimeout) and error.which) == ([], "first")
+        texts, error = await collect(ask(memory(*script), first_timeout=5, idle_timeout=0.1))
+        assert (texts, isinstance(error, ReplyTimeout) and error.which) == (["first"], "idle")
+        reply = ask(memory(*script), first_timeout=1)
+        assert [await anext(reply), await anext(reply)] == ["first", "first"]
+        await reply.aclose()
+
+
+async def test_first_timeout_goes_on_from_the_opening_to_the_first_content() -> None:
+    class Slow(MemoryTransport):
+        async def send(self, request: Request) -> Any:
+            await anyio.sleep(0.15)
+            return await super().send(request)
+
+    pings: list[bytes | float] = [b": ping\n\n", 0.01]
+    transport = Slow(MemoryResponse([*pings * 10, STALL]))
+    start = anyio.current_time()
+    _, error = await collect(ask(transport, first_timeout=0.3))
+    assert isinstance(error, ReplyTimeout)
+    assert error.which == "first"
+    assert anyio.current_time() - start < 0.44
+
+
+async def test_connection_that_takes_too_long_is_a_timeout(full_backlog: int) -> None:
+    backend = DarkAI(api_endpoint=f"http://127.0.0.1:{full_backlog}/")
+    reply = stream(backend, "Hello", connect_timeout=0.2)
+    with anyio.fail_after(5), pytest.raises(ReplyTimeout) as caught:
+        await reply.text()
+    assert (caught.value.limit, caught.value.which) == (0.2, "connect")
+    assert isinstance(caught.value.__cause__, TimeoutError)
+
+
+async def test_connect_timeout_is_not_for_the_response() -> None:
+    async def hesitate(_: SocketStream) -> None:
+        await anyio.sleep(0.2)
+
+    async with serve(answer(hesitate, head() + BODY)) as server:
+        assert await collect(ask(None, server, connect_timeout=0.1)) == (TEXTS, None)
+
+
+# Retries
+
+
+@pytest.fixture
+def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_exchange, "_FIRST_WAIT", 0.01)
+
+
+def slow_down(after: str = "0") -> MemoryResponse:
+    return MemoryResponse([b"slow down"], 429, {"retry-after": after})
+
+
+async def test_nothing_is_tried_again_by_default() -> None:
+    transport = MemoryTransport(slow_down(), MemoryResponse([BODY]))
+    _, error = await collect(ask(transport))
+    assert isinstance(error, UnexpectedResponse)
+    assert len(transport.requests) == 1
+
+
+@pytest.mark.usefixtures("short_waits")
+@pytest.mark.parametrize(
+    "failure",
+    [
+        ConnectionError("refused"),
+        TimeoutError("no connection"),
+        slow_down(),
+        MemoryResponse([b"down"], 503, {}),
+        MemoryResponse([b": ping\n\n", ConnectionError("cut")]),
+        MemoryResponse([ConnectionError("cut")], 500),
+    ],
+    ids=["connect", "connect timeout", "429", "503", "cut", "cut refusal"],
+)
+async def test_failure_before_the_first_content_is_tried_again(
+    failure: MemoryResponse | Exception,
+) -> None:
+    transport = MemoryTransport(failure, failure, MemoryResponse([BODY]))
+    assert await collect(ask(transport, retries=2)) == (TEXTS, None)
+    assert transport.requests == [DarkAI().request("Hello")] * 3
+    assert transport.open == 0
+
+
+@pytest.mark.usefixtures("short_waits")
+async def test_last_failure_is_raised_when_no_retry_is_left() -> None:
+    errors = [ConnectionError(str(number)) for number in range(3)]
+    transport = MemoryTransport(*errors)
+    assert await collect(ask(transport, retries=1)) == ([], errors[1])
+
+
+@pytest.mark.usefixtures("short_waits")
+async def test_retries_start_without_async_with_too() -> None:
+    transport = MemoryTransport(slow_down(), MemoryResponse([BODY]))
+    assert await ask(transport, retries=1).text() == "".join(TEXTS)
+
+
+@pytest.mark.usefixtures("short_waits")
+async def test_connection_is_closed_before_the_wait() -> None:
+    class Watched(MemoryTransport):
+        async def send(self, request: Request) -> Any:
+            assert self.open == 0
+            return await super().send(request)
+
+    transport = Watched(slow_down(), slow_down(), MemoryResponse([BODY]))
+    assert await collect(ask(transport, retries=2)) == (TEXTS, None)
+
+
+async def test_retry_after_is_waited_for(caplog: pytest.LogCaptureFixture) -> None:
+    transport = MemoryTransport(slow_down("1"), MemoryResponse([BODY]))
+    start = anyio.current_time()
+    with caplog.at_level("INFO", "sseparse"):
+        assert await collect(ask(transport, retries=1)) == (TEXTS, None)
+    assert anyio.current_time() - start >= 1
+    assert "trying again in 1.0 seconds: HTTP 429" in caplog.text
+
+
+async def test_wait_beyond_the_timeout_is_not_begun() -> None:
+    transport = MemoryTransport(slow_down("60"), MemoryResponse([BODY]))
+    with anyio.fail_after(5):
+        _, error = await collect(ask(transport, retries=1, timeout=30))
+    assert isinstance(error, UnexpectedResponse)
+    assert error.retry_after == 60
+    assert transport.open == 0
+
+
+async def test_timeout_is_for_all_attempts_together() -> None:
+    transport = MemoryTransport(ConnectionError(), MemoryResponse([STALL]))
+    start = anyio.current_time()
+    _, error = await collect(ask(transport, retries=1, timeout=0.8))
+    assert isinstance(error, ReplyTimeout)
+    assert error.which == "total"
+    assert 0.7 < anyio.current_time() - start < 1.2
+
+
+@pytest.mark.usefixtures("short_waits")
+async def test_first_timeout_is_for_each_attempt() -> None:
+    transport = MemoryTransport(
+        MemoryResponse([0.2, ConnectionError("cut")]), MemoryResponse([0.2, BODY])
+    )
+    assert await collect(ask(transport, retries=1, first_timeout=0.3)) == (TEXTS, None)
+
+
+async def test_closing_ends_a_wait_at_once() -> None:
+    reply = ask(MemoryTransport(slow_down("60")), retries=1)
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(collect, reply)
+            await anyio.wait_all_tasks_blocked()
+            await reply.aclose()
+    with pytest.raises(LocalProtocolError, match="closed before the reply was finished"):
+        await reply.text()
+
+
+@pytest.mark.usefixtures("short_waits")
+async def test_cancellation_at_any_await_of_a_retry_closes_the_response() -> None:
+    transport = MemoryTransport(slow_down())
+
+    async def run() -> None:
+        nonlocal transport
+        transport = MemoryTransport(slow_down(), MemoryResponse([FIRST, BODY]))
+        await collect(ask(transport, retries=1))
+
+    async def check() -> None:
+        assert transport.open == 0
+
+    assert await cancelling_at_each_await(run, check) > 5
+
+
+# The connection after the end
+
+
+def _endless(connection: SocketStream) -> Awaitable[object]:
+    async def pour() -> None:
+        while True:
+            await connection.send(chunk(b": more\n" * 1000))
+
+    return pour()
+
+
+KEPT = head(200, "transfer-encoding: chunked") + chunk(BODY)
+
+
+@pytest.mark.parametrize(
+    ("steps", "reused"),
+    [
+        ((KEPT + LAST_CHUNK,), True),
+        ((KEPT, chunk(b"data: more\n\n"), LAST_CHUNK), True),
+        ((KEPT, chunk(b": more\n" * 20_000), LAST_CHUNK), False),
+        ((KEPT, _endless), False),
+        ((KEPT, until_client_leaves), False),
+        ((KEPT, b"nonsense\r\n"), False),
+    ],
+    ids=["at once", "more", "too much", "endless", "stalled", "broken"],
+)
+async def test_finished_reply_gives_its_connection_back_if_the_body_ends_soon(
+    transport: Transport, steps: tuple[Any, ...], reused: bool
+) -> None:
+    async def converse(connection: SocketStream, server: Server) -> None:
+        while True:
+            await answer(*steps)(connection, server)
+
+    async with serve(converse) as server:
+        for _ in range(3):
+            with anyio.fail_after(5):
+                assert await collect(ask(transport, server)) == (TEXTS, None)
+        assert server.connections == (1 if reused else 3)
+        assert len(server.requests) == 3
+
+
+async def test_connection_of_a_reply_that_is_left_early_is_closed(transport: Transport) -> None:
+    async def converse(connection: SocketStream, server: Server) -> None:
+        while True:
+            await answer(KEPT, LAST_CHUNK)(connection, server)
+
+    async with serve(converse) as server:
+        for _ in range(2):
+            async with ask(transport, server) as reply:
+                assert await anext(reply) == TEXTS[0]
+            await server.until_open(0)
+        assert server.connections == 2
+
+
+async def test_closing_ends_the_reading_of_what_is_left() -> None:
+    reply = ask(memory(BODY, STALL))
+    assert [await anext(reply) for _ in TEXTS] == TEXTS
+    start = anyio.current_time()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(collect, reply)
+        await anyio.wait_all_tasks_blocked()
+        await reply.aclose()
+    assert anyio.current_time() - start < 0.2
+
+
+async def test_text_so_far_is_there_whatever_the_error() -> None:
+    reply = stream(DarkAI(strict=True), "Hello", transport=memory(FIRST, b"data: {\n\n"))
+    assert reply.text_so_far == ""
+    _, error = await collect(reply)
+    assert isinstance(error, InvalidJSON)
+    assert reply.text_so_far == "first"
 
 
 # Many, and through proxies
@@ -907,7 +1151,7 @@ async def test_text_that_had_arrived_is_lost_to_a_closing() -> None:
         await anext(reply)
 
 
-@pytest.mark.parametrize("limit", ["timeout", "idle_timeout"])
+@pytest.mark.parametrize("limit", ["timeout", "connect_timeout", "first_timeout", "idle_timeout"])
 @pytest.mark.parametrize("seconds", [0, -1.0, float("nan")])
 async def test_time_limit_is_positive(limit: str, seconds: float) -> None:
     with pytest.raises(ValueError, match="a time limit is a positive number of seconds"):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 from sseparse import Decoder, RemoteProtocolError
 from sseparse.transports import Request
@@ -18,6 +18,7 @@ __all__ = [
     "BackendError",
     "Decoder",
     "Delta",
+    "EndingReply",
     "Finish",
     "Messages",
     "Reasoning",
@@ -45,10 +46,11 @@ class Reasoning:
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """The next piece of a call of a tool.
+    """A call of a tool, whole.
 
-    `index` tells the calls of one reply apart. `id` and `name` are empty but in the first piece
-    of a call; `arguments` are a piece of JSON.
+    `index` numbers the calls of a reply, from 0. `id` is what the result of the call is to be
+    sent back with, empty where the service has none. `arguments` is what the model wrote: JSON,
+    if it did well.
     """
 
     index: int
@@ -81,14 +83,24 @@ Event = TypeVar("Event", contravariant=True)
 
 
 class BackendError(RemoteProtocolError):
-    """The service sent an error inside the stream; `payload` is the error as it sent it."""
+    """The service sent an error inside the stream.
 
-    def __init__(self, payload: Any) -> None:
-        super().__init__(payload)
+    `payload` is the error as it sent it. `text` is the text that had arrived, which the backend
+    leaves to the exchange. The message shows the start of the payload.
+    """
+
+    SHOWN = 300
+
+    def __init__(self, payload: Any, text: str = "") -> None:
+        super().__init__(payload, text)
         self.payload = payload
+        self.text = text
 
     def __str__(self) -> str:
-        return f"the service reports an error: {self.payload!r}"
+        shown = repr(self.payload)
+        if len(shown) > self.SHOWN:
+            shown = shown[: self.SHOWN] + "…"
+        return f"the service reports an error: {shown}"
 
 
 class Reply(Protocol):
@@ -104,6 +116,18 @@ class Reply(Protocol):
 
         Finish ends it; what comes after is not read. Raises RemoteProtocolError, of which
         BackendError is one.
+        """
+        ...
+
+
+@runtime_checkable
+class EndingReply(Reply, Protocol):
+    """A Reply that the end of the body may complete, where the service need not say so itself."""
+
+    def end(self) -> Iterable[Delta]:
+        """Return what the end of the body adds to the reply, Finish if it is complete then.
+
+        It is asked where the body ended well, and not where the network failed.
         """
         ...
 

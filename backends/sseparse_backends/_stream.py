@@ -7,12 +7,15 @@ included, closes the connection first.
 
 from __future__ import annotations
 
+import logging
 import math
 import warnings
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
+from dataclasses import replace
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import anyio
 
@@ -27,25 +30,47 @@ from ._exchange import Exchange, State
 _BURST = 64
 # What reading the words of a refusal may take, in seconds.
 _REFUSAL_TIME = 1.0
+# What is read after the end of the reply, so that the connection can be used again, in seconds
+# and bytes.
+_DRAIN_TIME = 0.25
+_DRAIN_SIZE = 65536
+
+_logger = logging.getLogger("sseparse")
+
+
+class Limits(NamedTuple):
+    """The time limits of a reply, in seconds, each of them positive."""
+
+    total: float
+    connect: float
+    first: float
+    idle: float
 
 
 class ReplyTimeout(RemoteProtocolError, TimeoutError):
     """The reply took too long.
 
-    `limit` is the time limit in seconds: the idle_timeout if `idle` is true, else the timeout.
-    `text` is the text that had arrived.
+    `limit` is the time limit in seconds, `which` tells which one: "connect", "first", "idle" or
+    "total". `text` is the text that had arrived.
     """
 
-    def __init__(self, limit: float, idle: bool, text: str = "") -> None:
+    def __init__(
+        self, limit: float, which: Literal["connect", "first", "idle", "total"], text: str = ""
+    ) -> None:
         # Not through `super`, where an OSError would take the arguments for an errno and so on.
         super().__init__()
-        self.args = (limit, idle, text)
+        self.args = (limit, which, text)
         self.limit = limit
-        self.idle = idle
+        self.which = which
         self.text = text
 
     def __str__(self) -> str:
-        what = "no content arrived" if self.idle else "the reply was not finished"
+        what = {
+            "connect": "no connection was made",
+            "first": "no content arrived",
+            "idle": "no further content arrived",
+            "total": "the reply was not finished",
+        }[self.which]
         return f"{what} within {self.limit:g} seconds (characters so far: {len(self.text)})"
 
 
@@ -57,7 +82,10 @@ def stream(
     transport: Transport | None = None,
     proxy: str | None = None,
     timeout: float | None = 600.0,
+    connect_timeout: float | None = 30.0,
+    first_timeout: float | None = None,
     idle_timeout: float | None = None,
+    retries: int = 0,
     **options: Any,
 ) -> ReplyStream:
     """Return the reply of `backend` to `messages`, to be opened with `async with`.
@@ -65,17 +93,29 @@ def stream(
     model: one of the backend's models; by default, its default_model.
     transport: how requests are sent; by default, HTTPX2Transport(proxy=proxy).
     proxy: the URL of a proxy, for the default transport alone.
-    timeout: seconds from the opening to the end of the reply, or None for no limit.
-    idle_timeout: seconds to wait for content, or None for no limit. Pings are no content, and
-        the time between two steps of the iteration, when nobody waits, does not count.
+    timeout: seconds from the opening to the end of the reply, retries included, or None for no
+        limit.
+    connect_timeout: seconds for making a connection, or None for no limit.
+    first_timeout: seconds to wait for the first content of an attempt; by default, idle_timeout.
+    idle_timeout: seconds to wait for more content, or None for no limit. Pings are no content,
+        and the time between two steps of the iteration, when nobody waits, does not count; both
+        hold for the first content, too.
+    retries: how many more attempts to make where one fails before any content, because of the
+        connection or with one of the statuses 429 and 5xx. The wait before the first is up to
+        half a second, and twice as long before each further one, up to 8 seconds; a Retry-After
+        makes it longer. One that would go beyond the timeout is not begun.
     options: what the backend's `request` takes.
 
     Raises ValueError and TypeError for arguments that the backend or the transport refuses.
     """
-    for limit in (timeout, idle_timeout):
+    limits = [timeout, connect_timeout, first_timeout, idle_timeout]
+    if first_timeout is None:
+        limits[2] = idle_timeout
+    for limit in limits:
         if limit is not None and not limit > 0:
             raise ValueError(f"a time limit is a positive number of seconds, or None: {limit}")
-    exchange = Exchange(backend, messages, model=model, **options)
+    exchange = Exchange(backend, messages, model=model, retries=retries, **options)
+    exchange.request = replace(exchange.request, connect_timeout=connect_timeout)
     if transport is None:
         # Imported late: those who bring their own transport need no httpx2.
         from sseparse.transports.httpx2 import HTTPX2Transport
@@ -83,7 +123,8 @@ def stream(
         transport = HTTPX2Transport(proxy=proxy)
     elif proxy is not None:
         raise ValueError("give either a transport or a proxy: a transport has its own proxies")
-    return ReplyStream(exchange, transport, timeout, idle_timeout)
+    seconds = (math.inf if limit is None else limit for limit in limits)
+    return ReplyStream(exchange, transport, Limits(*seconds))
 
 
 class ReplyStream:
@@ -104,24 +145,23 @@ class ReplyStream:
       was finished.
 
     The iteration ends without an error only where the reply is finished. An error is raised
-    again by each further step. Of the text that has arrived, every 64th piece has a
-    checkpoint.
+    again by each further step; the text before it is `text_so_far`. Of the text that has arrived,
+    every 64th piece has a checkpoint. After the last, what is left of the body is read for a
+    quarter of a second, and 64 KiB, at most: a connection whose response is complete goes back to
+    the pool of its client.
     """
 
-    def __init__(
-        self,
-        exchange: Exchange,
-        transport: Transport,
-        timeout: float | None,
-        idle_timeout: float | None,
-    ) -> None:
+    def __init__(self, exchange: Exchange, transport: Transport, limits: Limits) -> None:
         self._exchange = exchange
         self._transport = transport
-        self._timeout = math.inf if timeout is None else timeout
-        self._idle_timeout = math.inf if idle_timeout is None else idle_timeout
-        # When the reply must be finished; when the body of a refusal is no longer awaited.
+        self._limits = limits
+        # When the reply must be finished, once it is asked for; when the body of a refusal is no
+        # longer awaited.
+        self._asked = False
         self._deadline = math.inf
         self._refusal_deadline = math.inf
+        # How long the steps since the last content have waited, in seconds.
+        self._waited = 0.0
         self._response: Response | None = None
         self._deltas: deque[Delta] = deque()
         # Held by who uses the connection: a step, which `aclose` cancels, or the closing.
@@ -146,6 +186,11 @@ class ReplyStream:
         """Why the reply ended, once it has and if the service tells."""
         return self._exchange.finish_reason
 
+    @property
+    def text_so_far(self) -> str:
+        """The text that has arrived."""
+        return self._exchange.text
+
     async def text(self) -> str:
         """Return the whole text of the reply, what has been iterated over included."""
         async for _ in self:
@@ -168,12 +213,11 @@ class ReplyStream:
                 return delta.text
 
     async def __aenter__(self) -> ReplyStream:
-        idle_deadline = anyio.current_time() + self._idle_timeout
         try:
-            while self._exchange.state in (State.SENT, State.REFUSED):
+            while self._exchange.state in (State.SENT, State.REFUSED, State.WAITING):
                 if self._closed:
                     raise LocalProtocolError("the stream was closed before it was opened")
-                await self._step(idle_deadline)
+                await self._step()
             if self._exchange.error is not None:
                 raise self._exchange.error
         except BaseException:
@@ -198,9 +242,7 @@ class ReplyStream:
             self._step_scope.cancel()
         with anyio.CancelScope(shield=True):
             async with self._lock:
-                response, self._response = self._response, None
-                if response is not None:
-                    await close(response)
+                await self._close_response()
 
     def __del__(self) -> None:
         if self._response is not None:
@@ -218,20 +260,18 @@ class ReplyStream:
     async def _wait_for_deltas(self) -> None:
         if self._deltas:
             await anyio.lowlevel.checkpoint()
-        idle_deadline = self._idle_timeout
-        if idle_deadline < math.inf:
-            idle_deadline += anyio.current_time()
         while not self._deltas:
             if self._exchange.error is not None:
                 raise self._exchange.error
             if self._exchange.state is State.FINISHED and not self._lost:
+                await self._drain()
                 raise StopAsyncIteration
             if self._closed:
                 raise LocalProtocolError("the stream was closed before the reply was finished")
-            await self._step(idle_deadline)
+            await self._step()
 
-    async def _step(self, idle_deadline: float) -> None:
-        """Wait for the next thing from the network and give it to the exchange."""
+    async def _step(self) -> None:
+        """Do the next thing that there is to do, unless another task did it meanwhile."""
         try:
             self._lock.acquire_nowait()  # nearly always, and without the cost of a wait
         except anyio.WouldBlock:
@@ -240,24 +280,35 @@ class ReplyStream:
             # While it waited, another task may have closed the stream, or received for both.
             if self._closed or self._deltas or self._exchange.done:
                 return
-            if self._response is None:
-                self._deadline = anyio.current_time() + self._timeout
+            exchange = self._exchange
+            if not self._asked:
+                self._asked = True
+                self._deadline = anyio.current_time() + self._limits.total
+            if exchange.state is State.WAITING:
+                await self._wait()
+                return
+            limit = self._limits.idle if exchange.begun else self._limits.first
+            start = 0.0 if limit == math.inf else anyio.current_time()
             scope = self._step_scope = anyio.CancelScope(
-                deadline=min(self._deadline, self._refusal_deadline, idle_deadline)
+                deadline=min(self._deadline, self._refusal_deadline, start + limit - self._waited)
             )
             with scope:
                 await self._receive()
             if scope.cancelled_caught and not self._closed:
                 self._time_out()
+            if limit < math.inf:
+                waited = self._waited + anyio.current_time() - start
+                self._waited = 0.0 if self._deltas else waited
         finally:
             self._step_scope = None
             self._lock.release()
 
     async def _receive(self) -> None:
+        """Wait for the next thing from the network and give it to the exchange."""
         exchange = self._exchange
         try:
             if self._response is None:
-                self._response = await self._transport.send(exchange.request)
+                self._response = await self._send()
                 exchange.receive_response(self._response.status, self._response.headers)
                 if exchange.state is State.REFUSED:
                     self._refusal_deadline = anyio.current_time() + _REFUSAL_TIME
@@ -265,21 +316,59 @@ class ReplyStream:
                 self._deltas += exchange.receive_data(data)
             else:
                 self._deltas += exchange.receive_end()
-        except ConnectionError as error:
-            if self._response is None:
-                exchange.fail(error)
-            else:
-                self._deltas += exchange.receive_end(error)
+        except (ConnectionError, ReplyTimeout) as error:
+            exchange.lose_connection(error)
+
+    async def _send(self) -> Response:
+        try:
+            return await self._transport.send(self._exchange.request)
+        except TimeoutError as error:
+            raise ReplyTimeout(self._limits.connect, "connect") from error
+
+    async def _wait(self) -> None:
+        """Close the connection, and wait until the next attempt, if there is time for it."""
+        await self._close_response()
+        exchange = self._exchange
+        error, wait = exchange.reason, exchange.wait
+        if anyio.current_time() + wait >= self._deadline:
+            exchange.fail(error)
+            return
+        _logger.info("trying again in %.1f seconds: %s", wait, error)
+        with anyio.CancelScope() as self._step_scope:
+            await anyio.sleep(wait)
+        self._refusal_deadline = math.inf
+        self._waited = 0.0
+        exchange.end_wait()
 
     def _time_out(self) -> None:
-        exchange = self._exchange
+        exchange, limits = self._exchange, self._limits
         if exchange.state is State.REFUSED:
             # Whatever the deadline was, what the service has said so far says more.
             exchange.receive_end()
         elif anyio.current_time() >= self._deadline:
-            exchange.fail(ReplyTimeout(self._timeout, False, exchange.text))
+            exchange.fail(ReplyTimeout(limits.total, "total", exchange.text))
+        elif exchange.begun:
+            exchange.fail(ReplyTimeout(limits.idle, "idle", exchange.text))
         else:
-            exchange.fail(ReplyTimeout(self._idle_timeout, True, exchange.text))
+            exchange.fail(ReplyTimeout(limits.first, "first"))
+
+    async def _drain(self) -> None:
+        """Read what is left of the body of a finished reply."""
+        left = _DRAIN_SIZE
+        async with self._lock:
+            try:
+                with suppress(ConnectionError), anyio.move_on_after(_DRAIN_TIME) as scope:
+                    self._step_scope = scope
+                    while self._response is not None and left > 0:
+                        data = await self._response.receive()
+                        left -= len(data) or left
+            finally:
+                self._step_scope = None
+
+    async def _close_response(self) -> None:
+        response, self._response = self._response, None
+        if response is not None:
+            await close(response)
 
 
 class _Deltas(AsyncIterator[Delta]):

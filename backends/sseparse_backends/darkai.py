@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import InitVar, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
@@ -32,6 +32,7 @@ class DarkAI:
         send damaged events, so otherwise they are skipped, with a warning on the logger
         "sseparse".
     api_endpoint: the URL to post to.
+    base_url: another way to say so: what comes before "/chat" in it.
     max_event_size: the largest event, in bytes, or None for no limit; see SSEDecoder, also for
         what it raises.
     """
@@ -46,8 +47,11 @@ class DarkAI:
     strict: bool = False
     api_endpoint: str = url
     max_event_size: int | None = 64 * 1024 * 1024
+    base_url: InitVar[str | None] = None
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, base_url: str | None) -> None:
+        if base_url is not None:
+            object.__setattr__(self, "api_endpoint", f"{base_url.rstrip('/')}/chat")
         # Wrong limits are refused here, not with the first reply.
         SSEDecoder(max_event_size=self.max_event_size)
 
