@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import signal
 import sys
+from collections.abc import Mapping
 from functools import partial
 from importlib.metadata import EntryPoint, EntryPoints
 
+import anyio
 import pytest
+from anyio.abc import SocketStream
 from click.testing import CliRunner, Result
 
 from sseparse.__main__ import main
 from sseparse_backends import _commands, _registry
 from sseparse_backends.demo import DemoApp, DemoServer
-from tests.test_main import start
+
+from .servers import Serve, Server, head
+from .test_main import start
 
 
 def run(*arguments: str) -> Result:
@@ -29,6 +36,35 @@ def loop(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     serve(DemoApp(pause=0), monkeypatch)
+
+
+def ollama(*items: Mapping[str, object]) -> bytes:
+    """A reply of Ollama, with the head of the response."""
+    start = head(200, "connection: close", content_type="application/x-ndjson")
+    return start + b"".join(map(line, items))
+
+
+def line(item: Mapping[str, object]) -> bytes:
+    return json.dumps(item).encode() + b"\n"
+
+
+async def pause(_: SocketStream) -> None:
+    await anyio.sleep(0.1)
+
+
+def base_url(server: Server) -> str:
+    return f"http://127.0.0.1:{server.port}"
+
+
+def talk(server: Server) -> list[str]:
+    return ["--backend", "ollama", "--base-url", base_url(server), "Hello"]
+
+
+@pytest.fixture(autouse=True)
+def no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_PROXY", "*")
+    for name in ("OLLAMA_API_KEY", "OPENAI_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
 
 
 def serve(app: DemoApp, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,11 +119,117 @@ class TestChat:
         assert "\N{REPLACEMENT CHARACTER}[31m\N{REPLACEMENT CHARACTER}red" in shown
         assert shown.endswith(".\r\n")
 
+    def test_any_backend_can_be_asked_at_any_address(self, loop: str, served: Serve) -> None:
+        server = served([ollama({"message": {"content": "Hi"}}, {"done": True})])
+        arguments = ["--backend", "ollama", "--model", "tiny", "--base-url", base_url(server)]
+        result = run("chat", *arguments, "Hello", "--async-backend", loop)
+        assert (result.stdout, result.stderr, result.exit_code) == ("Hi\n", "", 0)
+        assert server.requests[0].startswith(b"POST /api/chat HTTP/1.1\r\n")
+        assert b'"model":"tiny"' in server.requests[0]
+
+    def test_options_are_those_of_the_backend_as_json_or_text(self, served: Serve) -> None:
+        server = served([ollama({"message": {"content": "Hi"}}, {"done": True})])
+        arguments = ["--backend", "ollama", "--base-url", base_url(server), "--option"]
+        body = '{"think": true, "keep_alive": "1m"}'
+        result = run("chat", *arguments, f"extra_body={body}", "--option", "api_key=s=cret", "Hi")
+        assert (result.stdout, result.stderr, result.exit_code) == ("Hi\n", "", 0)
+        assert b'"think":true,"keep_alive":"1m"' in server.requests[0]
+        assert b"Bearer s=cret" in server.requests[0]
+
+    def test_thoughts_go_to_standard_error(self, served: Serve) -> None:
+        thoughts = [{"message": {"thinking": text}} for text in ("Hm", "…\x1b[31m")]
+        server = served([ollama(*thoughts, {"message": {"content": "Hi"}}, {"done": True})])
+        result = run("chat", "--backend", "ollama", "--base-url", base_url(server), "Hello")
+        assert (result.stdout, result.stderr) == ("Hi\n", "Hm…\x1b[31m\n")
+
+    @pytest.mark.skipif(sys.platform == "win32", reason="there are no pseudo-terminals")
+    @pytest.mark.parametrize(("no_color", "style"), [("", ("\x1b[2m", "\x1b[0m")), ("1", ("", ""))])
+    def test_thoughts_are_dimmed_on_a_terminal_which_they_do_not_steer(
+        self,
+        served: Serve,
+        monkeypatch: pytest.MonkeyPatch,
+        no_color: str,
+        style: tuple[str, str],
+    ) -> None:
+        monkeypatch.setenv("NO_COLOR", no_color)
+        thought = {"message": {"thinking": "Hm\x1b[31m"}}
+        server = served([ollama(thought, {"message": {"content": "Hi"}}, {"done": True})])
+        arguments = ["--backend", "ollama", "--base-url", base_url(server), "Hello"]
+        parent, child = os.openpty()
+        with os.fdopen(parent, "rb", buffering=0) as screen, os.fdopen(child, "w") as terminal:
+            monkeypatch.setattr(sys, "stderr", terminal)
+            main(["chat", *arguments], standalone_mode=False)
+            shown = ""
+            while not shown.endswith("\r\n"):
+                shown += screen.read(4096).decode()
+        begin, end = style
+        assert shown == f"{begin}Hm\N{REPLACEMENT CHARACTER}[31m{end}\r\n"
+
+    def test_a_reply_that_is_cut_among_its_thoughts_has_their_last_line_ended(
+        self, served: Serve
+    ) -> None:
+        server = served([ollama({"message": {"thinking": "Hm"}})])
+        result = run("chat", "--backend", "ollama", "--base-url", base_url(server), "Hello")
+        assert (result.stdout, result.exit_code) == ("", 1)
+        assert result.stderr.startswith("Hm\nError: the stream ended before")
+
+    def test_usage_is_tokens_and_times_on_standard_error(self, served: Serve) -> None:
+        usage = {"done": True, "prompt_eval_count": 7, "eval_count": 20}
+        lines = ollama({"message": {"content": "Hi"}}), pause, line(usage)
+        result = run("chat", *talk(served([*lines])), "--usage")
+        assert result.stdout == "Hi\n"
+        found = re.fullmatch(
+            r"7 tokens in, 20 tokens out, the first after (\d\.\d\d) s, (.*) tokens a second\n",
+            result.stderr,
+        )
+        assert found is not None
+        assert 0 <= float(found[1]) < 5
+        # The last of them came a tenth of a second after the first.
+        assert 20 < float(found[2]) <= 200
+
+    def test_usage_of_a_reply_without_content_has_no_times(self, served: Serve) -> None:
+        server = served([ollama({"done": True, "prompt_eval_count": 7})])
+        result = run("chat", *talk(server), "--usage")
+        assert (result.stdout, result.stderr) == ("", "7 tokens in, 0 tokens out\n")
+
+    @pytest.mark.usefixtures("quick")
+    def test_usage_that_the_service_does_not_tell_is_told_to_be_none(self) -> None:
+        result = run("chat", "--demo", "Hello", "--usage")
+        assert re.fullmatch(r"no usage told, the first after \d\.\d\d s\n", result.stderr)
+
+    def test_retries_are_made_where_the_service_is_busy(self, served: Serve) -> None:
+        busy = head(503, "content-length: 4", "connection: close", content_type="text/plain")
+        server = served([busy + b"busy"], [ollama({"message": {"content": "Hi"}}, {"done": True})])
+        result = run("chat", *talk(server), "--retries", "1")
+        assert (result.stdout, result.exit_code) == ("Hi\n", 0)
+
+    @pytest.mark.parametrize(
+        ("status", "fields", "words"),
+        [
+            (401, [], 'HTTP 401 (application/json): {"error": "wrong key"}\n'),
+            (429, ["retry-after: 20"], '"wrong key"} (retry after 20 seconds)\n'),
+        ],
+    )
+    def test_a_refusal_is_told_in_the_words_of_the_service(
+        self, served: Serve, status: int, fields: list[str], words: str
+    ) -> None:
+        refusal = head(status, *fields, content_type="application/json") + b'{"error": "wrong key"}'
+        result = run("chat", *talk(served([refusal])))
+        assert result.exit_code == 1
+        assert result.stderr.endswith(words)
+        assert result.stderr.count("\n") == 1
+
     @pytest.mark.parametrize(
         ("arguments", "words"),
         [
+            (["--backend", "openai"], "needs an API key"),
+            (["--backend", "openai", "--base-url", "here"], "not an http: or https: URL"),
+            (["--backend", "ollama", "--option", "volume=11"], "'ollama' does not take that"),
+            (["--backend", "ollama", "--option", "volume"], "an option is NAME=VALUE"),
+            (["--backend", "ollama", "--option", "=11"], "an option is NAME=VALUE"),
+            (["--demo", "--base-url", "http://127.0.0.1:1"], "--demo stands in for darkai alone"),
             (["--demo", "--model", "gpt-9"], "llama-3-70b, llama-3.1-70b"),
-            (["--backend", "nobody"], "installed are darkai"),
+            (["--backend", "nobody"], "installed are anthropic, "),
             (["--demo", "--backend", "nobody"], "--demo stands in for darkai alone"),
             (["--demo", "--proxy", "gopher://here"], "gopher"),
             (["--demo", "--proxy", "http://127.0.0.1:1"], "127.0.0.1"),

@@ -35,12 +35,19 @@ DELTAS: list[tuple[Delta, str]] = [
 
 def test_public_names_are_these() -> None:
     assert sseparse_backends.__all__ == [
+        "Anthropic",
         "Backend",
         "BackendError",
+        "Cohere",
         "DarkAI",
         "Delta",
+        "EndingReply",
         "Finish",
+        "Gemini",
         "Messages",
+        "Ollama",
+        "OpenAI",
+        "OpenAIResponses",
         "Reasoning",
         "Reply",
         "ReplyStream",
@@ -80,20 +87,25 @@ def test_backend_error_shows_what_the_service_sent() -> None:
     error = BackendError({"code": 429})
     assert error.payload == {"code": 429}
     assert str(error) == "the service reports an error: {'code': 429}"
+    assert str(BackendError("x" * 1000)) == f"the service reports an error: '{'x' * 299}…"
     assert isinstance(error, RemoteProtocolError)
 
 
 def test_reply_timeout_is_a_timeout_error_that_tells_which_limit_and_how_far() -> None:
-    error = ReplyTimeout(2.5, True, "Hi")
-    assert (error.limit, error.idle, error.text) == (2.5, True, "Hi")
-    assert str(error) == "no content arrived within 2.5 seconds (characters so far: 2)"
+    error = ReplyTimeout(2.5, "idle", "Hi")
+    assert (error.limit, error.which, error.text) == (2.5, "idle", "Hi")
+    assert str(error) == "no further content arrived within 2.5 seconds (characters so far: 2)"
     total = "the reply was not finished within 2.5 seconds (characters so far: 0)"
-    assert str(ReplyTimeout(2.5, False)) == total
+    assert str(ReplyTimeout(2.5, "total")) == total
+    assert str(ReplyTimeout(2.5, "first")).startswith("no content arrived within 2.5 seconds")
+    assert str(ReplyTimeout(2.5, "connect")).startswith("no connection was made within 2.5 s")
     assert isinstance(error, TimeoutError)
     assert isinstance(error, RemoteProtocolError)
 
 
-@pytest.mark.parametrize("error", [BackendError({"code": 429}), ReplyTimeout(2.5, True, "Hi")])
+@pytest.mark.parametrize(
+    "error", [BackendError({"code": 429}, "Hi"), ReplyTimeout(2.5, "idle", "Hi")]
+)
 def test_errors_survive_pickling_and_copying(error: RemoteProtocolError) -> None:
     for twin in (pickle.loads(pickle.dumps(error)), copy.copy(error)):
         assert type(twin) is type(error)
@@ -101,6 +113,6 @@ def test_errors_survive_pickling_and_copying(error: RemoteProtocolError) -> None
 
 
 def test_arguments_of_a_reply_timeout_are_not_those_of_an_os_error() -> None:
-    error = ReplyTimeout(2.5, True, "Hi")
-    assert error.args == (2.5, True, "Hi")
+    error = ReplyTimeout(2.5, "idle", "Hi")
+    assert error.args == (2.5, "idle", "Hi")
     assert (error.errno, error.strerror, error.filename) == (None, None, None)

@@ -4,6 +4,7 @@ from ._contract import (
     Backend,
     BackendError,
     Delta,
+    EndingReply,
     Finish,
     Messages,
     Reasoning,
@@ -14,15 +15,28 @@ from ._contract import (
 )
 from ._registry import get_backend
 from ._stream import ReplyStream, ReplyTimeout, stream
+from .anthropic import Anthropic
+from .cohere import Cohere
 from .darkai import DarkAI
+from .gemini import Gemini
+from .ollama import Ollama
+from .openai import OpenAI
+from .openai_responses import OpenAIResponses
 
 __all__ = [
+    "Anthropic",
     "Backend",
     "BackendError",
+    "Cohere",
     "DarkAI",
     "Delta",
+    "EndingReply",
     "Finish",
+    "Gemini",
     "Messages",
+    "Ollama",
+    "OpenAI",
+    "OpenAIResponses",
     "Reasoning",
     "Reply",
     "ReplyStream",

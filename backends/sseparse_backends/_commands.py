@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import sys
+import time
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any
@@ -11,10 +14,11 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from sseparse._commands import async_backend, harmless, run
+from sseparse._commands import async_backend, harmless, run, styled
 from sseparse.transports import Transport
 from sseparse.transports.httpx2 import HTTPX2Transport
 
+from ._contract import Reasoning, Text
 from ._registry import get_backend, installed_backends
 from ._stream import ReplyStream, stream
 from .demo import DemoServer
@@ -24,6 +28,15 @@ from .demo import DemoServer
 @click.argument("prompt")
 @click.option("--backend", default="darkai", show_default=True, help="See `sseparse backends`.")
 @click.option("--model", help="By default, the backend's default model.")
+@click.option("--base-url", metavar="URL", help="Where the service is, if not at its own address.")
+@click.option(
+    "--option",
+    "options",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="An argument of the backend, as JSON or text. Again for each.",
+)
+@click.option("--usage", is_flag=True, help="Tell the tokens and the times on standard error.")
 @click.option("--proxy", metavar="URL", help="http:, https:, socks5: or socks5h:.")
 @click.option("--demo", is_flag=True, help="Talk to a demo server that this command starts.")
 @async_backend
@@ -36,42 +49,115 @@ from .demo import DemoServer
     metavar="SECONDS",
     help="For the whole reply.",
 )
+@click.option(
+    "--retries",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="More attempts where the service cannot be reached, or is busy.",
+)
 def chat(async_backend: str, **arguments: Any) -> None:
-    """Send PROMPT to a chat service and print the reply as it arrives."""
+    """Send PROMPT to a chat service and print the reply as it arrives.
+
+    What the model thinks before it replies goes to standard error, dimmed. A key is taken from
+    the environment variable that the backend names if it finds none.
+    """
     run(partial(_chat, **arguments), async_backend)
 
 
 async def _chat(
-    prompt: str, backend: str, model: str | None, proxy: str | None, demo: bool, limit: float
+    prompt: str,
+    backend: str,
+    model: str | None,
+    base_url: str | None,
+    options: Sequence[str],
+    usage: bool,
+    proxy: str | None,
+    demo: bool,
+    limit: float,
+    retries: int,
 ) -> None:
     async with AsyncExitStack() as stack:
-        options: dict[str, Any] = {}
+        given = dict(map(_option, options))
+        if base_url is not None:
+            given["base_url"] = base_url
         transport: Transport | None = None
         if demo:
-            if backend != "darkai":
-                raise ValueError("--demo stands in for darkai alone")
+            if backend != "darkai" or base_url is not None:
+                raise ValueError("--demo stands in for darkai alone, at an address of its own")
             server = await stack.enter_async_context(DemoServer())
-            options = {"api_endpoint": server.url}
+            given["api_endpoint"] = server.url
             # This machine is not to be found behind a proxy from the environment.
             transport = HTTPX2Transport(proxy=proxy, trust_env=False)
             proxy = None
-        chosen = get_backend(backend, **options)
-        reply = stream(chosen, prompt, model=model, transport=transport, proxy=proxy, timeout=limit)
-        await _print(await stack.enter_async_context(reply))
+        try:
+            chosen = get_backend(backend, **given)
+        except TypeError as error:
+            raise ValueError(f"the backend {backend!r} does not take that: {error}") from error
+        start = time.monotonic()
+        reply = stream(
+            chosen,
+            prompt,
+            model=model,
+            transport=transport,
+            proxy=proxy,
+            timeout=limit,
+            retries=retries,
+        )
+        first = await _print(await stack.enter_async_context(reply))
+        if usage:
+            _tell_usage(reply, start, first)
 
 
-async def _print(reply: ReplyStream) -> None:
-    """Print the reply, and end its last line, however it ends."""
-    begun = False
+def _option(option: str) -> tuple[str, Any]:
+    name, equals, value = option.partition("=")
+    if not name or not equals:
+        raise ValueError(f"an option is NAME=VALUE, not {option!r}")
     try:
-        async for text in reply:
-            begun = True
-            sys.stdout.write(harmless(text))
-            sys.stdout.flush()
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
+
+
+async def _print(reply: ReplyStream) -> float | None:
+    """Print the reply as it arrives, and return when its content began.
+
+    The last line is ended, however the reply ends.
+    """
+    first: float | None = None
+    # Whether the line in progress, if there is one, is on standard error.
+    line_err: bool | None = None
+    try:
+        async for delta in reply.deltas():
+            if not isinstance(delta, Text | Reasoning):
+                continue
+            first = first or time.monotonic()
+            err = isinstance(delta, Reasoning)
+            if line_err not in (None, err):
+                click.echo(err=line_err)
+            line_err = err
+            if err:
+                thought = styled(harmless(delta.text, sys.stderr), sys.stderr, dim=True)
+                click.echo(thought, nl=False, err=True, color=True)
+            else:
+                click.echo(harmless(delta.text, sys.stdout), nl=False)
     finally:
-        if begun:
-            sys.stdout.write("\n")
-            sys.stdout.flush()
+        if line_err is not None:
+            click.echo(err=line_err)
+    return first
+
+
+def _tell_usage(reply: ReplyStream, start: float, first: float | None) -> None:
+    """Tell what the reply, which is complete now, has taken."""
+    end = time.monotonic()
+    words = ["no usage told"]
+    if reply.usage is not None:
+        words = [f"{reply.usage.input_tokens} tokens in", f"{reply.usage.output_tokens} tokens out"]
+    if first is not None:
+        words.append(f"the first after {first - start:.2f} s")
+        if reply.usage is not None and end > first:
+            words.append(f"{reply.usage.output_tokens / (end - first):.1f} tokens a second")
+    click.echo(", ".join(words), err=True)
 
 
 @click.command()
@@ -81,8 +167,9 @@ def backends() -> None:
     for name in installed_backends():
         try:
             backend = get_backend(name)
-        except ImportError as error:
+        except (ImportError, TypeError, ValueError) as error:
             table.add_row(name, str(error))
         else:
-            table.add_row(name, backend.default_model, ", ".join(backend.models))
+            models = ", ".join(backend.models) or "those of the service"
+            table.add_row(name, backend.default_model, models)
     Console().print(table)

@@ -1,0 +1,309 @@
+"""What the backends of chat services have in common: keys, requests in JSON, events with JSON.
+
+A backend of your own needs none of it: the contract is all that counts.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, TypeVar
+from urllib.parse import urlencode, urlsplit, urlunsplit
+
+import msgspec
+
+from sseparse import InvalidJSON, ServerSentEvent, SSEDecoder, UnknownField, decoder_for
+from sseparse.transports._http import credentials, shown
+
+from ._contract import BackendError, Messages, Request, ToolCall
+
+T = TypeVar("T", bound="Message")
+
+
+class _Address(str):
+    """A URL whose repr leaves out what may be secret."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return repr(shown(self))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Service:
+    """A chat service over HTTP with JSON.
+
+    base_url: where the service is, if not at its public address.
+    api_key: the key; by default, that of the service's environment variable, if it is set. At
+        its public address a service needs one; elsewhere it may do without. It is sent to the
+        base_url, whatever that is.
+    extra_headers: further header fields of each request, which win over its own.
+    extra_body: further fields of each request's JSON object, which win over its own.
+    max_event_size: the largest event or line, in bytes, or None for no limit; see SSEDecoder,
+        also for what it raises.
+
+    Raises ValueError for a base_url that is no http: or https: URL, and for a wrong limit.
+    """
+
+    # The environment variable of the key, and whether the service answers nobody without one.
+    key_variable: ClassVar[str]
+    needs_key: ClassVar[bool] = True
+    # What `request` takes as options: fields of the service's own JSON object.
+    options: ClassVar[frozenset[str]] = frozenset()
+
+    base_url: str = ""
+    api_key: str | None = field(default=None, repr=False)
+    # They may carry secrets, too.
+    extra_headers: Mapping[str, str] = field(default_factory=dict[str, str], repr=False, hash=False)
+    extra_body: Mapping[str, Any] = field(default_factory=dict[str, Any], repr=False, hash=False)
+    max_event_size: int | None = 64 * 1024 * 1024
+
+    def __post_init__(self) -> None:
+        if not _is_http(self.base_url):
+            # It is not shown: a part of what is no URL may be secret as well.
+            raise ValueError("base_url is not an http: or https: URL")
+        object.__setattr__(self, "base_url", _Address(self.base_url))
+        # A wrong limit is refused here, not with the first reply.
+        SSEDecoder(max_event_size=self.max_event_size)
+        if self.api_key is None:
+            object.__setattr__(self, "api_key", os.environ.get(self.key_variable))
+
+    def key(self) -> str | None:
+        """Return the key to send, None if there is none; raises ValueError where one is needed."""
+        at_home = self.base_url.rstrip("/") == type(self).base_url
+        has_key = self.api_key or any(credentials(self.extra_headers))
+        if self.needs_key and at_home and not has_key:
+            raise ValueError(
+                f"{type(self).__name__} needs an API key: give it as api_key, or set the "
+                f"environment variable {self.key_variable}"
+            )
+        return self.api_key or None
+
+    def post(
+        self,
+        path: str,
+        headers: Mapping[str, str],
+        body: Mapping[str, Any],
+        options: Mapping[str, Any],
+        **query: str,
+    ) -> Request:
+        """Return the request that posts `body` with `options` to `path` below the base_url.
+
+        Raises TypeError for an option that the service does not have, and ValueError for what
+        cannot be JSON.
+        """
+        if unknown := options.keys() - self.options:
+            raise TypeError(
+                f"{type(self).__name__} has no option {', '.join(sorted(unknown))}; it has "
+                f"{', '.join(sorted(self.options))}, and extra_body is for others"
+            )
+        address = urlsplit(self.base_url)
+        url = urlunsplit(
+            address._replace(
+                path=address.path.rstrip("/") + path,
+                query="&".join(filter(None, [address.query, urlencode(query)])),
+            )
+        )
+        fields = {
+            "content-type": "application/json",
+            **headers,
+            **{name.lower(): value for name, value in self.extra_headers.items()},
+        }
+        try:
+            encoded = msgspec.json.encode({**body, **options, **self.extra_body})
+        except (TypeError, UnicodeEncodeError, RecursionError) as error:
+            raise ValueError(f"a message or an option cannot be sent as JSON: {error}") from error
+        return Request("POST", url, fields, encoded)
+
+    def event_stream(self, content_type: str) -> SSEDecoder[ServerSentEvent | UnknownField]:
+        """Return the decoder of a reply; raises ValueError for another media type."""
+        if not isinstance(decoder_for(content_type), SSEDecoder):
+            raise ValueError(
+                f"{type(self).__name__} replies with text/event-stream, not {content_type!r}"
+            )
+        # Some servers send an error as a field line.
+        decoder: SSEDecoder[Any] = SSEDecoder(
+            max_event_size=self.max_event_size, unknown_fields=True
+        )
+        return decoder
+
+
+def _is_http(url: str) -> bool:
+    try:
+        address = urlsplit(url)
+        # The port is looked at only here, and may be no number.
+        return address.scheme in ("http", "https") and bool(address.hostname) and address.port != 0
+    except ValueError:
+        return False
+
+
+def conversation(messages: Messages, *, items: bool = False) -> list[Mapping[str, Any]]:
+    """Return `messages` as a list, a prompt as the one message of a user.
+
+    items: accept items, too, which have a type in place of a role.
+
+    Raises ValueError for what is neither a str nor messages, each with a role, and for none.
+    """
+    # No annotation keeps anybody from giving something else.
+    given: Any = messages
+    match given:
+        case str():
+            return [{"role": "user", "content": given}]
+        case []:
+            raise ValueError("there is no message to send")
+        case [*turns]:
+            for message in turns:
+                _expect_message(message, items)
+            return turns
+        case _:
+            raise ValueError(_shape(given))
+
+
+def _expect_message(message: Any, items: bool) -> None:
+    match message:
+        case {"role": str(), "content": str() | [*_]}:
+            pass
+        case {"role": str(), "tool_calls": [*_], **rest} if rest.get("content") is None:
+            pass
+        case {"role": str(), "parts": [*_]}:  # as Gemini has it
+            pass
+        case {"type": str(), **rest} if items and "role" not in rest:
+            pass
+        case _:
+            raise ValueError(_shape(message))
+
+
+def _shape(value: object) -> str:
+    return f"a prompt is a str, or messages with a role and a content each, not {value!r:.100}"
+
+
+class Message(msgspec.Struct):
+    """What the data of any event may have: its type, and an error in place of all else.
+
+    Or else the object is the error itself, as its type says, or its `object`, as vLLM has it.
+    """
+
+    type: str | None = None
+    object: Any = None
+    error: Any = None
+
+
+def by_type(shapes: Mapping[str, type[T]]) -> Callable[[str], T | Message]:
+    """Return what decodes the data of events: in the shape for its type, if there is one.
+
+    An event of another type may have fields of the same names, and anything in them.
+    """
+
+    def decode(data: str) -> T | Message:
+        message = msgspec.json.decode(data, type=Message)
+        shape = shapes.get(message.type or "")
+        return message if shape is None else msgspec.json.decode(data, type=shape)
+
+    return decode
+
+
+# Event types of which the data may be anything.
+_HEARTBEATS = frozenset({"heartbeat", "keep-alive", "keepalive", "ping"})
+
+
+def read(event: ServerSentEvent | UnknownField, decode: Callable[[str], T]) -> T | None:
+    """Return the JSON of an event, or None where there is none that counts.
+
+    decode: makes a Message of the data.
+
+    Raises BackendError for an error, be it in the event type, the data or a field line, and
+    InvalidJSON for data that is not what it should be.
+    """
+    if isinstance(event, UnknownField):
+        if event.name == "error":
+            raise BackendError(_payload(event.value))
+        return None
+    if event.event == "error":
+        raise BackendError(_payload(event.data))
+    if event.event in _HEARTBEATS or not event.data.strip():
+        return None
+    try:
+        message = decode(event.data)
+    except (msgspec.MsgspecError, RecursionError) as cause:
+        raise InvalidJSON(f"invalid JSON in an event: {cause}", event.data.encode()) from cause
+    check(message)
+    if "error" in (message.type, message.object):
+        raise BackendError(_payload(event.data))
+    return message
+
+
+def check(message: Message) -> None:
+    """Raise BackendError if the message is an error."""
+    if message.error is not None:
+        raise BackendError(message.error)
+
+
+def _payload(data: str) -> Any:
+    """Return what an error says: the JSON of it, without an envelope, or else the text."""
+    try:
+        payload = msgspec.json.decode(data)
+    except (msgspec.MsgspecError, RecursionError):
+        return data
+    match payload:
+        case {"error": error} if error is not None:
+            return error
+        case _:
+            return payload
+
+
+@dataclass
+class _Call:
+    index: int | None
+    id: str = ""
+    name: str = ""
+    arguments: list[str] = field(default_factory=list[str])
+
+
+class ToolCalls:
+    """Puts the calls of a reply together from their pieces."""
+
+    def __init__(self) -> None:
+        self._calls: list[_Call] = []
+
+    def add(
+        self,
+        index: int | None,
+        id: str | None,
+        name: str | None,
+        arguments: str | None,
+        *,
+        whole: bool = False,
+    ) -> None:
+        """Take a piece: of the call of this index, or else of this id, or else of the last one.
+
+        Another id with the same index begins another call, since some servers give all calls the
+        same, and so does another name with neither.
+
+        whole: the arguments, if any, are all of them, and not the next piece.
+        """
+        call = next((c for c in reversed(self._calls) if _is_of(c, index, id)), None)
+        if call is None or (index is None and not id and name and call.name):
+            call = _Call(index)
+            self._calls.append(call)
+        call.id = call.id or id or ""
+        call.name = call.name or name or ""
+        if whole and arguments:
+            call.arguments.clear()
+        call.arguments.append(arguments or "")
+
+    def take(self) -> list[ToolCall]:
+        """Return the calls, in the order in which they began."""
+        calls, self._calls = self._calls, []
+        return [
+            # Some services write nothing for a tool that takes nothing.
+            ToolCall(index, call.id, call.name, "".join(call.arguments) or "{}")
+            for index, call in enumerate(calls)
+        ]
+
+
+def _is_of(call: _Call, index: int | None, id: str | None) -> bool:
+    """Return whether a piece with this index and id may go on with the call."""
+    if index is None:
+        return not id or call.id == id
+    return call.index == index and (not id or call.id in ("", id))

@@ -1,0 +1,578 @@
+"""What the backends have in common: keys, requests, conversations, events, calls of tools."""
+
+from __future__ import annotations
+
+import copy
+import json
+import pickle
+from collections.abc import Mapping
+from dataclasses import FrozenInstanceError, dataclass
+from itertools import pairwise
+from typing import Any, ClassVar
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sseparse import InvalidJSON, ServerSentEvent, SSEDecoder, UnknownField
+from sseparse.transports import Request
+from sseparse_backends import BackendError, Messages, ToolCall
+from sseparse_backends._service import Message, Service, ToolCalls, conversation, read
+
+HOME = "https://api.example/v1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Example(Service):
+    """A service as small as can be."""
+
+    key_variable: ClassVar[str] = "EXAMPLE_API_KEY"
+    options: ClassVar[frozenset[str]] = frozenset({"seed", "stop"})
+
+    base_url: str = HOME
+
+    def request(self, messages: Messages = "Hi", **options: Any) -> Request:
+        headers = {"authorization": f"Bearer {self.key()}", "accept": "text/event-stream"}
+        return self.post("/chat", headers, {"messages": conversation(messages)}, options)
+
+
+class Keyless(Example):
+    needs_key = False
+
+
+@pytest.fixture(autouse=True)
+def _no_key_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("EXAMPLE_API_KEY", raising=False)
+
+
+def sent(service: Service, **options: Any) -> dict[str, Any]:
+    """The JSON that a service posts."""
+    body: dict[str, Any] = json.loads(service.post("/chat", {}, {"model": "m"}, options).body)
+    return body
+
+
+# The base_url.
+
+
+@pytest.mark.parametrize(
+    ("base_url", "url"),
+    [
+        (HOME, "https://api.example/v1/chat"),
+        ("https://api.example/v1/", "https://api.example/v1/chat"),
+        ("http://127.0.0.1:8000", "http://127.0.0.1:8000/chat"),
+        ("http://[::1]:8000/", "http://[::1]:8000/chat"),
+        ("HTTPS://API.example", "https://API.example/chat"),
+        ("https://api.example/v1?tenant=7", "https://api.example/v1/chat?tenant=7"),
+    ],
+)
+def test_path_is_below_the_base_url(base_url: str, url: str) -> None:
+    assert Example(api_key="k", base_url=base_url).request().url == url
+
+
+def test_query_is_added_to_that_of_the_base_url() -> None:
+    service = Example(base_url="https://api.example?tenant=7")
+    request = service.post("/chat", {}, {}, {}, **{"api-version": "2024-10-21 ü"})
+    assert request.url == "https://api.example/chat?tenant=7&api-version=2024-10-21+%C3%BC"
+
+
+@pytest.mark.parametrize(
+    "base_url",
+    [
+        "",
+        "api.example/v1",
+        "localhost:8000",
+        "ftp://user:secret@api.example/?key=secret",
+        "user:secret@api.example",
+        "https://",
+        "https:///v1?key=secret",
+        "https://user:secret@",
+        "http://[::1/v1?key=secret",
+        "https://user:secret@api.example\N{FULLWIDTH SOLIDUS}/",
+        "https://api.example:secret",
+        "https://api.example:0",
+        "https://api.example:65536",
+    ],
+)
+def test_what_is_no_http_url_is_refused_and_not_shown(base_url: str) -> None:
+    with pytest.raises(ValueError, match=r"^base_url is not an http: or https: URL$") as caught:
+        Example(base_url=base_url)
+    assert caught.value.__context__ is None
+
+
+def test_wrong_limit_is_refused_when_it_is_given() -> None:
+    with pytest.raises(ValueError, match="max_event_size must be at least 1"):
+        Example(max_event_size=0)
+
+
+# The key.
+
+
+def test_key_is_the_argument(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EXAMPLE_API_KEY", "environment")
+    assert Example(api_key="argument").key() == "argument"
+
+
+def test_key_is_that_of_the_environment_when_the_service_was_made(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("EXAMPLE_API_KEY", "environment")
+    service = Example()
+    monkeypatch.delenv("EXAMPLE_API_KEY")
+    assert service.key() == "environment"
+
+
+@pytest.mark.parametrize("api_key", [None, ""])
+def test_public_address_needs_a_key(api_key: str | None) -> None:
+    with pytest.raises(ValueError, match=r"give it as api_key, or .* variable EXAMPLE_API_KEY$"):
+        Example(api_key=api_key).key()
+
+
+def test_empty_key_in_the_environment_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EXAMPLE_API_KEY", "")
+    with pytest.raises(ValueError, match="needs an API key"):
+        Example().key()
+
+
+@pytest.mark.parametrize("api_key", [None, ""])
+@pytest.mark.parametrize("service_class", [Example, Keyless])
+def test_other_address_does_without_a_key(
+    service_class: type[Example], api_key: str | None
+) -> None:
+    assert service_class(base_url="http://127.0.0.1:8000", api_key=api_key).key() is None
+
+
+def test_service_that_needs_none_does_without_a_key_anywhere() -> None:
+    assert Keyless().key() is None
+    assert Keyless(api_key="k").key() == "k"
+
+
+# What is a value: it can be compared, copied, and shown to anybody.
+
+SECRETIVE = Example(
+    base_url="https://user:secret@api.example:8443/v1?key=secret#secret",
+    api_key="secret",
+    extra_headers={"x-secret": "secret"},
+    extra_body={"secret": ["secret"]},
+)
+
+
+def test_repr_has_no_secret() -> None:
+    assert repr(SECRETIVE) == (
+        "Example(base_url='https://api.example:8443/v1', max_event_size=67108864)"
+    )
+    assert "secret" not in repr(SECRETIVE.request())
+
+
+def test_secrets_are_sent_nevertheless() -> None:
+    request = SECRETIVE.request()
+    assert request.url.startswith("https://user:secret@api.example:8443/v1/chat?key=secret")
+    assert request.headers["authorization"] == "Bearer secret"
+    assert request.headers["x-secret"] == "secret"
+    assert json.loads(request.body)["secret"] == ["secret"]
+
+
+@pytest.mark.parametrize(
+    "copied", [copy.copy, copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))]
+)
+def test_copy_is_equal(copied: Any) -> None:
+    other = copied(SECRETIVE)
+    assert other == SECRETIVE
+    assert hash(other) == hash(SECRETIVE)
+    assert repr(other) == repr(SECRETIVE)
+    assert other.request() == SECRETIVE.request()
+
+
+@pytest.mark.parametrize(
+    "different",
+    [
+        Example(base_url="https://other.example"),
+        Example(api_key="k"),
+        Example(extra_headers={"x": "y"}),
+        Example(extra_body={"x": "y"}),
+        Example(max_event_size=None),
+        Keyless(),
+    ],
+)
+def test_services_are_equal_if_all_of_them_is(different: Service) -> None:
+    assert Example() == Example()
+    assert different != Example()
+
+
+def test_service_does_not_change() -> None:
+    with pytest.raises(FrozenInstanceError):
+        SECRETIVE.api_key = "k"  # type: ignore[misc]
+
+
+# The request.
+
+
+def test_request_is_exactly_this() -> None:
+    request = Example(api_key="k").request("Grüße\n", seed=1)
+    assert (request.method, request.url) == ("POST", HOME + "/chat")
+    assert request.headers == {
+        "content-type": "application/json",
+        "authorization": "Bearer k",
+        "accept": "text/event-stream",
+    }
+    assert request.body == ('{"messages":[{"role":"user","content":"Grüße\\n"}],"seed":1}'.encode())
+
+
+@pytest.mark.parametrize("name", ["authorization", "Authorization", "AUTHORIZATION"])
+def test_extra_header_wins_whatever_its_case(name: str) -> None:
+    service = Example(api_key="k", extra_headers={name: "Basic x", "X-Title": "Chat"})
+    assert service.request().headers == {
+        "content-type": "application/json",
+        "authorization": "Basic x",
+        "accept": "text/event-stream",
+        "x-title": "Chat",
+    }
+
+
+def test_extra_body_wins_over_fields_and_options() -> None:
+    service = Example(extra_body={"model": "other", "seed": 2, "x": None})
+    assert sent(service, seed=1, stop="!") == {
+        "model": "other",
+        "seed": 2,
+        "stop": "!",
+        "x": None,
+    }
+
+
+def test_option_that_it_does_not_have_is_a_type_error() -> None:
+    with pytest.raises(
+        TypeError, match=r"^Example has no option sead, top; it has seed, stop, and"
+    ):
+        sent(Example(), top=1, sead=1, stop=1)
+
+
+ENDLESS: list[Any] = []
+ENDLESS.append(ENDLESS)
+
+
+@pytest.mark.parametrize(
+    "value", [object(), 1j, {(1, 2): 3}, ["\ud800"], "\udfff", ENDLESS], ids=repr
+)
+def test_what_cannot_be_json_is_a_value_error(value: Any) -> None:
+    with pytest.raises(ValueError, match=r"^a message or an option cannot be sent as JSON: "):
+        sent(Example(), stop=value)
+    with pytest.raises(ValueError, match=r"^a message or an option cannot be sent as JSON: "):
+        sent(Example(extra_body={"x": value}))
+
+
+# The reply.
+
+
+@pytest.mark.parametrize("content_type", ["text/event-stream", "Text/Event-Stream; charset=utf-8"])
+def test_event_stream_has_the_limit_and_the_fields_that_may_be_errors(content_type: str) -> None:
+    decoder = Example(max_event_size=20).event_stream(content_type)
+    assert isinstance(decoder, SSEDecoder)
+    assert decoder.feed(b"error: no\n") == [UnknownField("error", "no")]
+    with pytest.raises(Exception, match="limit of 20 bytes"):
+        decoder.feed(b"data: 12345678901234")
+
+
+@pytest.mark.parametrize("content_type", ["", "text/html", "application/x-ndjson", "text/plain"])
+def test_other_media_type_is_a_value_error(content_type: str) -> None:
+    with pytest.raises(ValueError, match=repr(content_type)):
+        Example().event_stream(content_type)
+
+
+# Conversations.
+
+USER = {"role": "user", "content": "Hi"}
+PARTS = {"role": "user", "content": [{"type": "text", "text": "Hi"}]}
+CALLING = {"role": "assistant", "content": None, "tool_calls": [{"id": "a"}]}
+RESULT = {"role": "tool", "tool_call_id": "a", "content": ""}
+ITEM = {"type": "function_call", "call_id": "a"}
+
+
+@pytest.mark.parametrize("prompt", ["Hi", " Hi\n", ""])
+def test_prompt_is_the_message_of_a_user(prompt: str) -> None:
+    assert conversation(prompt) == [{"role": "user", "content": prompt}]
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        USER,
+        PARTS,
+        {"role": "user", "content": ({"type": "text", "text": "Hi"},)},
+        {"role": "system", "content": ""},
+        {"role": "user", "content": "Hi", "name": "Polly"},
+        CALLING,
+        {"role": "assistant", "tool_calls": [{"id": "a"}]},
+        RESULT,
+    ],
+    ids=repr,
+)
+def test_messages_are_sent_as_they_are(message: Mapping[str, Any]) -> None:
+    assert conversation([message]) == [message]
+    assert conversation((USER, message)) == [USER, message]
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {},
+        {"role": "user"},
+        {"content": "Hi"},
+        {"role": "user", "content": None},
+        {"role": None, "content": "Hi"},
+        {"role": "user", "content": b"Hi"},
+        {"role": "user", "content": 7},
+        {"role": "user", "content": {"type": "text", "text": "Hi"}},
+        {"role": "user", "content": 7, "tool_calls": []},
+        ITEM,
+        "Hi",
+        ("user", "Hi"),
+        None,
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("before", [[], [USER]], ids=["first", "second"])
+def test_message_without_role_and_content_is_a_value_error(before: list[Any], message: Any) -> None:
+    with pytest.raises(ValueError, match=r"^a prompt is a str, or messages with a role and a con"):
+        conversation([*before, message])
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [None, 7, b"Hi", bytearray(b"Hi"), USER, {USER["role"]}, iter([USER])],
+    ids=repr,
+)
+def test_what_is_neither_a_str_nor_a_sequence_is_a_value_error(messages: Any) -> None:
+    with pytest.raises(ValueError, match=r"^a prompt is a str, or messages"):
+        conversation(messages)
+
+
+@pytest.mark.parametrize("messages", [[], ()])
+def test_no_message_is_a_value_error(messages: Any) -> None:
+    with pytest.raises(ValueError, match=r"^there is no message to send$"):
+        conversation(messages)
+
+
+def test_error_shows_the_start_of_a_message_only() -> None:
+    with pytest.raises(ValueError, match=r"not {'role'") as caught:
+        conversation([{"role": "user", "context": None, "content": 7, "file": "x" * 10_000}])
+    assert len(str(caught.value)) < 200
+
+
+def test_items_are_accepted_where_they_are_asked_for() -> None:
+    assert conversation([USER, ITEM], items=True) == [USER, ITEM]
+
+
+@pytest.mark.parametrize("item", [{"type": None}, {"type": "message", "role": None}, {}])
+def test_item_has_a_type_in_place_of_a_role(item: Any) -> None:
+    with pytest.raises(ValueError, match=r"^a prompt is a str, or messages"):
+        conversation([USER, item], items=True)
+
+
+# Events.
+
+
+class Chunk(Message):
+    text: str | None = None
+
+
+decode = msgspec.json.Decoder(Chunk).decode
+
+
+@pytest.mark.parametrize(
+    ("event", "chunk"),
+    [
+        (ServerSentEvent(data='{"text": "Hi"}'), Chunk(text="Hi")),
+        (ServerSentEvent("delta", '{"type": "delta", "text": "Hi"}  '), Chunk("delta", text="Hi")),
+        (ServerSentEvent(data='{"error": null, "other": [{}]}'), Chunk()),
+    ],
+)
+def test_event_is_its_json(event: ServerSentEvent, chunk: Chunk) -> None:
+    assert read(event, decode) == chunk
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        ServerSentEvent(data=""),
+        ServerSentEvent(data=" \n"),
+        ServerSentEvent("ping", "ping"),
+        ServerSentEvent("ping", ""),
+        ServerSentEvent("ping", "[1]"),
+        UnknownField("seed", "1"),
+        UnknownField("Error", "1"),
+    ],
+)
+def test_event_without_json_that_counts_is_none(event: ServerSentEvent | UnknownField) -> None:
+    assert read(event, decode) is None
+
+
+@pytest.mark.parametrize(
+    ("event", "payload"),
+    [
+        (ServerSentEvent(data='{"error": {"code": 429}}'), {"code": 429}),
+        (ServerSentEvent(data='{"text": "Hi", "error": "overloaded"}'), "overloaded"),
+        (ServerSentEvent("delta", '{"error": ""}'), ""),
+        (ServerSentEvent(data='{"type": "error", "code": 1}'), {"type": "error", "code": 1}),
+        (ServerSentEvent(data='{"object": "error", "code": 1}'), {"object": "error", "code": 1}),
+        (ServerSentEvent("error", '{"type": "error", "error": {"code": 429}}'), {"code": 429}),
+        (ServerSentEvent("error", '{"error": null, "code": 429}'), {"error": None, "code": 429}),
+        (ServerSentEvent("error", '{"code": 429}'), {"code": 429}),
+        (ServerSentEvent("error", "[1]"), [1]),
+        (ServerSentEvent("error", "overloaded"), "overloaded"),
+        (ServerSentEvent("error", ""), ""),
+        (ServerSentEvent("error", "[" * 100_000), "[" * 100_000),
+        (UnknownField("error", '{"detail": "x", "error": {"code": 429}}'), {"code": 429}),
+        (UnknownField("error", "overloaded"), "overloaded"),
+    ],
+    ids=lambda value: repr(value)[:60],
+)
+def test_error_is_a_backend_error_with_its_payload(
+    event: ServerSentEvent | UnknownField, payload: Any
+) -> None:
+    with pytest.raises(BackendError) as caught:
+        read(event, decode)
+    assert caught.value.payload == payload
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        ServerSentEvent(data="ping"),
+        ServerSentEvent(data="[1]"),
+        ServerSentEvent(data='{"text": "Hi"'),
+        ServerSentEvent(data='{"text": 7}'),
+        ServerSentEvent(data='{"text": "\\ud800"}'),
+        ServerSentEvent(data='{"text": ' + "[" * 100_000),
+        ServerSentEvent("delta", ' {"text": 7}'),
+    ],
+    ids=lambda event: repr(event)[:60],
+)
+def test_data_that_is_not_what_it_should_be_is_invalid_json(event: ServerSentEvent) -> None:
+    with pytest.raises(InvalidJSON, match=r"^invalid JSON in an event: ") as caught:
+        read(event, decode)
+    assert caught.value.line == event.data.encode()[:256]
+    assert caught.value.__cause__ is not None
+
+
+# Calls of tools.
+
+
+def put_together(*pieces: tuple[int | None, str | None, str | None, str | None]) -> list[ToolCall]:
+    calls = ToolCalls()
+    for piece in pieces:
+        calls.add(*piece)
+    return calls.take()
+
+
+A = ToolCall(0, "a", "weather", '{"city": "Rome"}')
+B = ToolCall(1, "b", "time", "{}")
+
+
+@pytest.mark.parametrize(
+    ("pieces", "calls"),
+    [
+        ([], []),
+        ([(0, "a", "weather", '{"city": "Rome"}')], [A]),
+        (
+            [(0, "a", "weather", None), (0, None, None, '{"city":'), (0, None, None, ' "Rome"}')],
+            [A],
+        ),
+        ([(0, "a", "weather", '{"city":'), (0, "a", "weather", ' "Rome"}')], [A]),
+        ([(0, "", "", '{"city":'), (0, "a", "weather", ' "Rome"}')], [A]),
+        ([(None, "a", "weather", '{"city":'), (None, None, None, ' "Rome"}')], [A]),
+        ([(None, "a", "weather", '{"city":'), (None, "a", None, ' "Rome"}')], [A]),
+        ([(7, "a", "weather", '{"city": "Rome"}'), (3, "b", "time", "{}")], [A, B]),
+        ([(0, "a", "weather", '{"city": "Rome"}'), (0, "b", "time", "{}")], [A, B]),
+        ([(None, "a", "weather", '{"city": "Rome"}'), (None, "b", "time", "{}")], [A, B]),
+        (
+            [(0, "a", "weather", '{"city":'), (1, "b", "time", "{}"), (0, None, None, ' "Rome"}')],
+            [A, B],
+        ),
+        (
+            [(0, "a", "weather", '{"city":'), (0, "b", "time", "{}"), (0, "a", None, ' "Rome"}')],
+            [A, B],
+        ),
+        (
+            [(None, None, "weather", "{}"), (None, None, "weather", "{}")],
+            [ToolCall(0, "", "weather", "{}"), ToolCall(1, "", "weather", "{}")],
+        ),
+        (
+            [(None, None, None, '{"city":'), (None, None, "weather", ' "Rome"}')],
+            [ToolCall(0, "", "weather", '{"city": "Rome"}')],
+        ),
+        ([(0, "b", "time", None)], [ToolCall(0, "b", "time", "{}")]),
+    ],
+)
+def test_calls_are_put_together(
+    pieces: list[tuple[int | None, str | None, str | None, str | None]], calls: list[ToolCall]
+) -> None:
+    assert put_together(*pieces) == calls
+
+
+@pytest.mark.parametrize("whole", ['{"city": "Rome"}', "", None])
+def test_whole_arguments_take_the_place_of_the_pieces(whole: str | None) -> None:
+    calls = ToolCalls()
+    calls.add(0, "a", "weather", '{"city": "Rome"}')
+    calls.add(0, None, None, whole, whole=True)
+    assert calls.take() == [A]
+
+
+def test_calls_are_taken_once() -> None:
+    calls = ToolCalls()
+    calls.add(0, "a", "weather", '{"city": "Rome"}')
+    assert calls.take() == [A]
+    assert calls.take() == []
+    calls.add(0, None, "weather", None)
+    assert calls.take() == [ToolCall(0, "", "weather", "{}")]
+
+
+@st.composite
+def calls_in_pieces(draw: st.DrawFn) -> tuple[list[ToolCall], list[list[str]]]:
+    """Calls, and the arguments of each in pieces."""
+    calls: list[ToolCall] = []
+    pieces: list[list[str]] = []
+    for index in range(draw(st.integers(1, 4))):
+        arguments = draw(st.text('{}":\\ é漢', min_size=1, max_size=12))
+        edges = draw(st.lists(st.integers(0, len(arguments)), max_size=4))
+        calls.append(ToolCall(index, f"call_{index}", "tool", arguments))
+        spans = pairwise([0, *sorted(edges), len(arguments)])
+        pieces.append([arguments[start:end] for start, end in spans])
+    return calls, pieces
+
+
+@given(calls_in_pieces(), st.randoms(use_true_random=False), st.booleans(), st.booleans())
+def test_calls_are_the_same_however_they_are_cut_and_mixed(
+    drawn: tuple[list[ToolCall], list[list[str]]], random: Any, indexed: bool, named: bool
+) -> None:
+    """With an index in each piece, or else an id, they may be mixed."""
+    calls, pieces = drawn
+    # They begin one after another, and go on in any order.
+    order = [call for call in calls for _ in pieces[call.index][1:]]
+    random.shuffle(order)
+    parts = [(call, pieces[call.index].pop(0)) for call in calls + order]
+    assert calls == put_together(
+        *(
+            (
+                call.index if indexed else None,
+                call.id if named or not indexed or number < len(calls) else None,
+                call.name if number < len(calls) else None,
+                part,
+            )
+            for number, (call, part) in enumerate(parts)
+        )
+    )
+
+
+@given(calls_in_pieces(), st.sampled_from([0, 7, None]))
+def test_calls_are_the_same_however_they_are_cut_one_after_another(
+    drawn: tuple[list[ToolCall], list[list[str]]], index: int | None
+) -> None:
+    """With the id and the name in their first piece they need no index, or all have the same."""
+    calls, pieces = drawn
+    assert calls == put_together(
+        *(
+            (index, None if number else call.id, None if number else call.name, part)
+            for call, parts in zip(calls, pieces, strict=True)
+            for number, part in enumerate(parts)
+        )
+    )
