@@ -34,6 +34,7 @@ from sseparse_backends import (
     Finish,
     Messages,
     Reasoning,
+    ReplyStream,
     Text,
     Usage,
 )
@@ -183,6 +184,18 @@ def serving() -> Iterator[Serve]:
             return stack.enter_context(portal.wrap_async_context_manager(serve(handle)))
 
         yield start
+
+
+async def collect(reply: ReplyStream) -> tuple[list[str], Exception | None]:
+    """What comes, and the error that ends it."""
+    texts: list[str] = []
+    try:
+        async with reply:
+            async for text in reply:
+                texts.append(text)  # noqa: PERF401 - what comes before an error is kept
+    except Exception as error:
+        return texts, error
+    return texts, None
 
 
 async def _pump(source: SocketStream, sink: SocketStream) -> None:

@@ -233,37 +233,3 @@ def test_messages_are_sent_as_they_are() -> None:
         {"role": "tool", "tool_call_id": "a", "content": "Sunny"},
     ]
     assert sent(messages)["messages"] == messages
-
-
-@pytest.mark.parametrize(
-    "messages", [[], None, b"Hi", ["Hi"], [{"role": "system"}], [{"content": "Hi"}]]
-)
-def test_wrong_prompt_is_a_value_error(messages: Any) -> None:
-    with pytest.raises(ValueError, match="message"):
-        sent(messages)
-
-
-def test_key_is_the_given_one_or_that_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CO_API_KEY", "co-env")
-    assert Cohere().request("Hi").headers["authorization"] == "Bearer co-env"
-    assert Cohere(api_key="co-1").request("Hi").headers["authorization"] == "Bearer co-1"
-
-
-def test_public_service_needs_a_key_and_another_does_not() -> None:
-    with pytest.raises(ValueError, match="api_key, or set the environment variable CO_API_KEY"):
-        Cohere().request("Hi")
-    request = Cohere(base_url="http://127.0.0.1:1/cohere/").request("Hi")
-    assert request.url == "http://127.0.0.1:1/cohere/v2/chat"
-    assert "authorization" not in request.headers
-
-
-def test_key_is_never_shown() -> None:
-    backend = Cohere(api_key="co-secret")
-    assert "co-secret" not in repr(backend) + repr(backend.request("Hi"))
-
-
-def test_extra_headers_and_body_win() -> None:
-    extra = Cohere(api_key="k", extra_headers={"X-Client-Name": "x"}, extra_body={"k": 1, "x": 2})
-    request = extra.request("Hi", k=3)
-    assert request.headers["x-client-name"] == "x"
-    assert json.loads(request.body).items() >= {"k": 1, "x": 2}.items()

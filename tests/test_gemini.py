@@ -205,22 +205,6 @@ def test_model_may_have_a_path_of_its_own(model: str, path: str) -> None:
     assert url == f"http://127.0.0.1/v1/{path}:streamGenerateContent?alt=sse"
 
 
-def test_key_is_that_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GEMINI_API_KEY", "secret")
-    backend = Gemini()
-    request = backend.request("Hi")
-    assert request.headers["x-goog-api-key"] == "secret"
-    assert "secret" not in request.url + repr(backend) + repr(request)
-    assert Gemini(api_key="other").request("Hi").headers["x-goog-api-key"] == "other"
-
-
-def test_key_is_needed_at_home_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GOOGLE_API_KEY", "secret")
-    with pytest.raises(ValueError, match=r"api_key.* GEMINI_API_KEY"):
-        Gemini().request("Hi")
-    assert "x-goog-api-key" not in Gemini(base_url="http://127.0.0.1").request("Hi").headers
-
-
 def test_messages_have_parts_and_geminis_roles() -> None:
     image = {"inlineData": {"mimeType": "image/png", "data": "AA=="}}
     result = {"role": "user", "parts": [{"functionResponse": {"name": "now", "response": {}}}]}
@@ -280,19 +264,3 @@ def test_options_of_the_generation_config_go_there() -> None:
         "tools": [{"googleSearch": {}}],
         "generationConfig": {"candidateCount": 1, "temperature": 0.5, "topK": 3},
     }
-
-
-def test_option_that_it_does_not_have_is_a_type_error() -> None:
-    with pytest.raises(TypeError, match="no option max_tokens"):
-        sent("Hi", max_tokens=1)
-
-
-def test_extra_headers_and_body_win() -> None:
-    backend = Gemini(
-        api_key="secret",
-        extra_headers={"X-Goog-Api-Key": "other", "x-a": "b"},
-        extra_body={"store": False, "tools": []},
-    )
-    request = backend.request("Hi", tools=[{}])
-    assert (request.headers["x-goog-api-key"], request.headers["x-a"]) == ("other", "b")
-    assert b'"tools":[],"store":false' in request.body

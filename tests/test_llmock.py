@@ -22,6 +22,7 @@ from sseparse_backends import (
 from .llmock_server import Fault, LLMock, Service
 from .llmock_server import llmock as llmock
 from .llmock_server import llmock_server as llmock_server
+from .servers import collect
 
 pytestmark = [
     pytest.mark.anyio,
@@ -56,18 +57,6 @@ def backend(name: str, llmock: LLMock) -> Backend:
 
 def ask(name: str, llmock: LLMock, **options: Any) -> ReplyStream:
     return stream(backend(name, llmock), "Hello", model="tiny", timeout=20, **options)
-
-
-async def collect(reply: ReplyStream) -> tuple[list[str], Exception | None]:
-    """What comes, and the error that ends it."""
-    texts: list[str] = []
-    try:
-        async with reply:
-            async for text in reply:
-                texts.append(text)  # noqa: PERF401 - what comes before an error is kept
-    except Exception as error:
-        return texts, error
-    return texts, None
 
 
 @each_backend

@@ -187,12 +187,6 @@ def test_messages_are_sent_as_they_are() -> None:
     }
 
 
-@pytest.mark.parametrize("messages", [[], [{"content": "Hi"}], [{"role": "user"}], b"Hi"])
-def test_what_is_no_prompt_is_a_value_error(messages: Any) -> None:
-    with pytest.raises(ValueError, match=r"no message to send|a prompt is a str"):
-        sent(messages)
-
-
 def test_parameters_of_the_model_go_into_options() -> None:
     body = sent(
         "Hi", think=True, top_k=3, options={"mirostat": 1, "temperature": 1}, temperature=0.5
@@ -200,15 +194,3 @@ def test_parameters_of_the_model_go_into_options() -> None:
     assert body["think"] is True
     assert body["options"] == {"mirostat": 1, "temperature": 0.5, "top_k": 3}
     assert not body.keys() & {"temperature", "top_k"}
-
-
-def test_option_that_it_does_not_have_is_a_type_error() -> None:
-    with pytest.raises(TypeError, match="no option max_tokens"):
-        sent("Hi", max_tokens=1)
-
-
-def test_extra_headers_and_body_win() -> None:
-    backend = Ollama(extra_headers={"Accept": "*/*", "x-a": "b"}, extra_body={"stream": None})
-    request = backend.request("Hi")
-    assert (request.headers["accept"], request.headers["x-a"]) == ("*/*", "b")
-    assert json.loads(request.body)["stream"] is None

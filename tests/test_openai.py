@@ -284,15 +284,6 @@ def test_messages_are_sent_as_they_are() -> None:
     assert sent(messages)["messages"] == messages
 
 
-@pytest.mark.parametrize(
-    "messages",
-    [[], (), None, 7, b"Hi", {"role": "user"}, ["Hi"], [{"role": "user"}], [{"content": "Hi"}]],
-)
-def test_wrong_prompt_is_a_value_error(messages: Any) -> None:
-    with pytest.raises(ValueError, match="message"):
-        sent(messages)
-
-
 def test_options_are_fields_of_the_request() -> None:
     body = sent(model="gpt-5", temperature=0, tools=[])
     assert (body["model"], body["temperature"], body["tools"]) == ("gpt-5", 0, [])
@@ -304,15 +295,6 @@ def test_options_are_fields_of_the_request() -> None:
 
 def test_usage_need_not_be_asked_for() -> None:
     assert "stream_options" not in sent(backend=OpenAI(api_key="k", include_usage=False))
-
-
-def test_extra_headers_and_body_win() -> None:
-    headers, fields = {"Accept": "*/*", "X-Title": "x"}, {"temperature": 1, "top_k": 5}
-    request = OpenAI(api_key="k", extra_headers=headers, extra_body=fields).request(
-        "Hi", temperature=0
-    )
-    assert (request.headers["accept"], request.headers["x-title"]) == ("*/*", "x")
-    assert json.loads(request.body).items() >= fields.items()
 
 
 @pytest.mark.parametrize(
@@ -330,12 +312,6 @@ def test_another_server_needs_no_key(base_url: str, url: str) -> None:
     assert "authorization" not in request.headers
 
 
-@pytest.mark.parametrize("base_url", ["", "api.openai.com/v1", "ftp://host/v1", "http:///v1"])
-def test_base_url_is_an_http_url(base_url: str) -> None:
-    with pytest.raises(ValueError, match="http: or https: URL"):
-        OpenAI(base_url=base_url)
-
-
 @pytest.mark.parametrize("key", ["k", None])
 def test_azure_has_a_url_for_each_deployment_and_a_header_of_its_own(key: str | None) -> None:
     azure = OpenAI(
@@ -348,22 +324,3 @@ def test_azure_has_a_url_for_each_deployment_and_a_header_of_its_own(key: str | 
     )
     assert request.headers.get("api-key") == key
     assert "authorization" not in request.headers
-
-
-def test_key_is_the_given_one_or_that_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OPENAI_API_KEY", "sk-env")
-    assert OpenAI().request("Hi").headers["authorization"] == "Bearer sk-env"
-    assert OpenAI(api_key="sk-1").request("Hi").headers["authorization"] == "Bearer sk-1"
-
-
-@pytest.mark.parametrize("key", [None, ""])
-def test_public_service_needs_a_key(key: str | None) -> None:
-    with pytest.raises(ValueError, match="api_key, or set the environment variable OPENAI_API_KEY"):
-        OpenAI(api_key=key).request("Hi")
-
-
-def test_key_is_never_shown() -> None:
-    backend = OpenAI(api_key="sk-secret", extra_headers={"x-api-key": "sk-other"})
-    shown = repr(backend) + repr(backend.request("Hi"))
-    assert "sk-secret" not in shown
-    assert "sk-other" not in shown

@@ -17,7 +17,17 @@ from hypothesis import strategies as st
 
 from sseparse import InvalidJSON, ServerSentEvent, SSEDecoder, UnknownField
 from sseparse.transports import Request
-from sseparse_backends import BackendError, Messages, ToolCall
+from sseparse_backends import (
+    Anthropic,
+    BackendError,
+    Cohere,
+    Gemini,
+    Messages,
+    Ollama,
+    OpenAI,
+    OpenAIResponses,
+    ToolCall,
+)
 from sseparse_backends._service import Message, Service, ToolCalls, conversation, read
 
 HOME = "https://api.example/v1"
@@ -576,3 +586,86 @@ def test_calls_are_the_same_however_they_are_cut_one_after_another(
             for number, part in enumerate(parts)
         )
     )
+
+
+# The services.
+
+# Each of them, and the header field that has its key.
+SERVICES: dict[type[Service], str] = {
+    Anthropic: "x-api-key",
+    Cohere: "authorization",
+    Gemini: "x-goog-api-key",
+    Ollama: "authorization",
+    OpenAI: "authorization",
+    OpenAIResponses: "authorization",
+}
+
+
+@pytest.fixture(params=SERVICES, ids=lambda service: service.__name__)
+def service_class(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.delenv(request.param.key_variable, raising=False)
+    return request.param
+
+
+def test_key_of_a_service_is_the_given_one_or_that_of_the_environment(
+    service_class: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def key(service: Any) -> str:
+        value: str = service.request("Hi").headers[SERVICES[service_class]]
+        return value.removeprefix("Bearer ")
+
+    monkeypatch.setenv(service_class.key_variable, "sk-environment")
+    assert key(service_class()) == "sk-environment"
+    assert key(service_class(api_key="sk-given")) == "sk-given"
+
+
+@pytest.mark.parametrize("api_key", [None, ""])
+def test_service_needs_a_key_at_home_only(service_class: Any, api_key: str | None) -> None:
+    elsewhere = service_class(api_key=api_key, base_url="http://127.0.0.1:1").request("Hi")
+    assert SERVICES[service_class] not in elsewhere.headers
+    if service_class is Ollama:
+        assert "authorization" not in service_class(api_key=api_key).request("Hi").headers
+        return
+    words = f"give it as api_key, or set the environment variable {service_class.key_variable}"
+    for base_url in (service_class.base_url, service_class.base_url + "/"):
+        with pytest.raises(ValueError, match=words):
+            service_class(api_key=api_key, base_url=base_url).request("Hi")
+
+
+def test_key_may_be_a_header_field(service_class: Any) -> None:
+    field = SERVICES[service_class].title()
+    request = service_class(extra_headers={field: "sk-other"}).request("Hi")
+    assert request.headers[field.lower()] == "sk-other"
+
+
+def test_no_secret_of_a_service_is_shown(service_class: Any) -> None:
+    service = service_class(api_key="sk-1", extra_headers={"x-a": "sk-2"}, extra_body={"a": "sk-3"})
+    request = service.request("Hi")
+    assert b"sk-3" in request.body
+    assert "sk-" not in f"{service!r} {service} {request!r} {request} {request.url}"
+
+
+def test_extra_headers_and_body_of_a_service_win(service_class: Any) -> None:
+    fields = {"Accept": "*/*", "X-Title": "x"}
+    service = service_class(api_key="k", extra_headers=fields, extra_body={"new": 1, "tools": []})
+    request = service.request("Hi", tools=[{}])
+    assert (request.headers["accept"], request.headers["x-title"]) == ("*/*", "x")
+    assert json.loads(request.body).items() >= {"new": 1, "tools": []}.items()
+
+
+def test_option_that_a_service_does_not_have_is_a_type_error(service_class: Any) -> None:
+    with pytest.raises(TypeError, match=r"has no option volume; it has .*, and extra_body is for"):
+        service_class(api_key="k").request("Hi", volume=11)
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        *([], (), None, 7, b"Hi", {"role": "user", "content": "Hi"}, ["Hi"]),
+        *([{"role": "user"}], [{"content": "Hi"}], [{"role": "user", "content": 7}]),
+        *([{"role": "user", "contents": "Hi"}], [{"role": 1, "content": "Hi"}]),
+    ],
+)
+def test_service_refuses_what_is_no_prompt(service_class: Any, messages: Any) -> None:
+    with pytest.raises(ValueError, match=r"there is no message to send|a prompt is a str, or mess"):
+        service_class(api_key="k").request(messages)

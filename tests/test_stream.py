@@ -50,6 +50,7 @@ from .servers import (
     Server,
     answer,
     chunk,
+    collect,
     event,
     head,
     http_proxy,
@@ -91,18 +92,6 @@ def memory(*script: Any, **options: Any) -> MemoryTransport:
 def ask(transport: Transport | None, server: Server | None = None, **options: Any) -> ReplyStream:
     backend = DarkAI(api_endpoint=server.url) if server else DarkAI()
     return stream(backend, "Hello", transport=transport, **options)
-
-
-async def collect(reply: ReplyStream) -> tuple[list[str], Exception | None]:
-    """What comes, and the error that ends it."""
-    texts: list[str] = []
-    try:
-        async with reply:
-            async for text in reply:
-                texts.append(text)  # noqa: PERF401 - what comes before an error is kept
-    except Exception as error:
-        return texts, error
-    return texts, None
 
 
 # Iteration
