@@ -254,8 +254,8 @@ def open_sockets() -> int:
 class Chatter:
     """A backend as a user would write it, without a base class: NDJSON, with usage and a reason.
 
-    Its lines are {"text": ...}, {"reasoning": ...}, {"usage": [input, output]}, {"error": ...} and
-    {"done": reason}.
+    Its lines are {"text": ...}, {"reasoning": ...}, {"piece": ...}, which is a part of something,
+    {"usage": [input, output]}, {"error": ...} and {"done": reason}.
     """
 
     name = "chatter"
@@ -278,12 +278,14 @@ class ChatterReply:
     def __init__(self) -> None:
         self.decoder: NDJSONDecoder[Any] = NDJSONDecoder()
 
-    def interpret(self, event: Mapping[str, Any], /) -> Iterable[Delta]:
+    def interpret(self, event: Mapping[str, Any], /) -> Iterable[Delta | None]:
         match event:
             case {"text": text}:
                 return [Text(text)]
             case {"reasoning": text}:
                 return [Reasoning(text)]
+            case {"piece": _}:
+                return [None]
             case {"usage": [sent, received]}:
                 return [Usage(sent, received)]
             case {"done": reason}:

@@ -189,6 +189,25 @@ def test_deltas_that_are_no_text_pass_through_it() -> None:
     assert (exchange.text, exchange.state) == ("", STREAMING)
 
 
+def test_content_is_counted_and_usage_is_none() -> None:
+    exchange = Exchange(CHATTER, "Hello")
+    exchange.receive_response(200, {"content-type": "application/x-ndjson"})
+    assert exchange.receive_data(b'{"usage": [3, 0]}\n') == [Usage(3, 0)]
+    assert (exchange.content, exchange.begun) == (0, True)
+    assert exchange.receive_data(b'{"piece": 1}\n{"reasoning": "Hm"}\n') == [Reasoning("Hm")]
+    assert exchange.content == 2
+
+
+def test_piece_of_something_is_content_but_nothing_that_keeps_from_a_retry() -> None:
+    exchange = Exchange(CHATTER, "Hello", retries=1)
+    exchange.receive_response(200, {"content-type": "application/x-ndjson"})
+    assert exchange.receive_data(b'{"piece": 1}\n') == []
+    assert (exchange.content, exchange.begun) == (1, False)
+    exchange.lose_connection(ConnectionError("cut"))
+    exchange.end_wait()
+    assert exchange.content == 0
+
+
 def test_last_event_may_come_with_the_end_of_the_body() -> None:
     exchange = Exchange(CHATTER, "Hello")
     exchange.receive_response(200, {"content-type": "application/x-ndjson"})

@@ -731,6 +731,23 @@ async def test_idle_timeout_is_extended_by_content() -> None:
     assert (len(texts), error) == (10 + len(TEXTS), None)
 
 
+@pytest.mark.parametrize("limit", ["first_timeout", "idle_timeout"])
+@pytest.mark.parametrize("line", [b'{"usage": [3, 1]}\n', b"\n"], ids=["usage", "blank"])
+async def test_what_is_no_content_extends_no_timeout(limit: str, line: bytes) -> None:
+    transport = memory(*[line, 0.05] * 100, headers=LINES)
+    reply = stream(CHATTER, "Hello", transport=transport, **{limit: 0.2})  # type: ignore[arg-type]
+    with anyio.fail_after(3), pytest.raises(ReplyTimeout) as caught:
+        await reply.text()
+    assert caught.value.which == "first"
+
+
+async def test_piece_of_a_tool_call_is_content_that_extends_the_idle_timeout() -> None:
+    script: list[bytes | float] = [b'{"piece": 1}\n', 0.1]
+    transport = memory(*script * 5, b'{"done": "stop"}\n', headers=LINES)
+    async with stream(CHATTER, "Hello", transport=transport, idle_timeout=0.3) as reply:
+        assert [delta async for delta in reply.deltas()] == [Finish("stop")]
+
+
 async def test_idle_timeout_does_not_count_the_time_of_a_slow_consumer() -> None:
     async with ask(memory(FIRST, BODY), idle_timeout=0.05) as reply:
         texts: list[str] = []

@@ -111,11 +111,12 @@ class Reply(Protocol):
         """The decoder that turns the body into events."""
         ...
 
-    def interpret(self, event: Any, /) -> Iterable[Delta]:
+    def interpret(self, event: Any, /) -> Iterable[Delta | None]:
         """Return what `event` adds to the reply, if anything.
 
-        Finish ends it; what comes after is not read. Raises RemoteProtocolError, of which
-        BackendError is one.
+        None is content that is nothing by itself yet, such as a piece of a tool call: who waits
+        for content has not waited in vain. Finish ends the reply; what comes after is not read.
+        Raises RemoteProtocolError, of which BackendError is one.
         """
         ...
 

@@ -92,8 +92,9 @@ class Exchange:
         self.model = model or backend.default_model
         self.usage: Usage | None = None
         self.finish_reason: str | None = None
-        # Whether anything of the reply has come.
+        # Whether a delta has come, and how much content, for which usage does not count.
         self.begun = False
+        self.content = 0
         self.error: Exception | None = None
         # When WAITING, why, and for how many seconds.
         self.reason: Exception
@@ -173,6 +174,7 @@ class Exchange:
         """Go on to the next attempt."""
         self._expect(State.WAITING)
         self._refused_body.clear()
+        self.content = 0
         self._enter(State.SENT)
 
     def fail(self, error: Exception) -> None:
@@ -182,7 +184,7 @@ class Exchange:
 
     def _take(
         self,
-        interpret: Callable[[Any], Iterable[Delta]],
+        interpret: Callable[[Any], Iterable[Delta | None]],
         events: Iterable[Any],
         error: Exception | None = None,
     ) -> list[Delta]:
@@ -190,6 +192,9 @@ class Exchange:
         taken: list[Delta] = []
         try:
             for delta in chain.from_iterable(map(interpret, events)):
+                self.content += not isinstance(delta, Usage)
+                if delta is None:
+                    continue
                 self.begun = True
                 taken.append(delta)
                 self._note(delta)

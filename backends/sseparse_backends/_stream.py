@@ -97,9 +97,9 @@ def stream(
         limit.
     connect_timeout: seconds for making a connection, or None for no limit.
     first_timeout: seconds to wait for the first content of an attempt; by default, idle_timeout.
-    idle_timeout: seconds to wait for more content, or None for no limit. Pings are no content,
-        and the time between two steps of the iteration, when nobody waits, does not count; both
-        hold for the first content, too.
+    idle_timeout: seconds to wait for more content, or None for no limit. Pings and usage are no
+        content, and the time between two steps of the iteration, when nobody waits, does not
+        count; both hold for the first content, too.
     retries: how many more attempts to make where one fails before any content, because of the
         connection or with one of the statuses 429 and 5xx. The wait before the first is up to
         half a second, and twice as long before each further one, up to 8 seconds; a Retry-After
@@ -287,7 +287,8 @@ class ReplyStream:
             if exchange.state is State.WAITING:
                 await self._wait()
                 return
-            limit = self._limits.idle if exchange.begun else self._limits.first
+            content = exchange.content
+            limit = self._limits.idle if content else self._limits.first
             start = 0.0 if limit == math.inf else anyio.current_time()
             scope = self._step_scope = anyio.CancelScope(
                 deadline=min(self._deadline, self._refusal_deadline, start + limit - self._waited)
@@ -298,7 +299,7 @@ class ReplyStream:
                 self._time_out()
             if limit < math.inf:
                 waited = self._waited + anyio.current_time() - start
-                self._waited = 0.0 if self._deltas else waited
+                self._waited = waited if exchange.content == content else 0.0
         finally:
             self._step_scope = None
             self._lock.release()
@@ -347,7 +348,7 @@ class ReplyStream:
             exchange.receive_end()
         elif anyio.current_time() >= self._deadline:
             exchange.fail(ReplyTimeout(limits.total, "total", exchange.text))
-        elif exchange.begun:
+        elif exchange.content:
             exchange.fail(ReplyTimeout(limits.idle, "idle", exchange.text))
         else:
             exchange.fail(ReplyTimeout(limits.first, "first"))

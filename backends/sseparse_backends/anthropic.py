@@ -122,7 +122,7 @@ class AnthropicReply:
         self._calls: list[tuple[_Part, list[str]]] = []
         self._pieces: dict[int | None, list[str]] = {}
 
-    def interpret(self, event: ServerSentEvent | UnknownField, /) -> Iterator[Delta]:
+    def interpret(self, event: ServerSentEvent | UnknownField, /) -> Iterator[Delta | None]:
         """Return what `event` adds to the reply; see Reply.interpret."""
         match read(event, _decode):
             case _Event(type="message_start", message=_Start(usage=_Usage() as usage)):
@@ -136,6 +136,7 @@ class AnthropicReply:
             case _Event(type="content_block_delta", index=index, delta=_Part() as delta):
                 if delta.partial_json:
                     self._pieces.setdefault(index, []).append(delta.partial_json)
+                    yield None
                 yield from _interpret_part(delta)
             case _Event(type="message_delta", delta=delta, usage=usage):
                 if delta is not None:

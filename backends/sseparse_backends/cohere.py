@@ -119,7 +119,7 @@ class CohereReply:
         self.decoder = decoder
         self._tool_calls = ToolCalls()
 
-    def interpret(self, event: ServerSentEvent | UnknownField, /) -> Iterator[Delta]:
+    def interpret(self, event: ServerSentEvent | UnknownField, /) -> Iterator[Delta | None]:
         """Return what `event` adds to the reply; see Reply.interpret."""
         match read(event, _decode):
             case _Event(type="message-end", delta=delta):
@@ -129,7 +129,7 @@ class CohereReply:
             case _:
                 pass
 
-    def _interpret_message(self, index: int | None, message: _Message) -> Iterator[Delta]:
+    def _interpret_message(self, index: int | None, message: _Message) -> Iterator[Delta | None]:
         if message.tool_plan:
             yield Reasoning(message.tool_plan)
         if isinstance(message.content, _Content):
@@ -140,6 +140,7 @@ class CohereReply:
         if isinstance(message.tool_calls, _ToolCall):
             call, function = message.tool_calls, message.tool_calls.function or _Function()
             self._tool_calls.add(index, call.id, function.name, function.arguments)
+            yield None
 
     def _finish(self, delta: _Delta) -> Iterator[Delta]:
         usage = delta.usage or _Usage()

@@ -250,7 +250,7 @@ def _expect_finish_last(reply: Reply, body: bytes) -> None:
             return
 
 
-def _steps(reply: Reply, body: bytes) -> Iterator[Iterable[Delta]]:
+def _steps(reply: Reply, body: bytes) -> Iterator[Iterable[Delta | None]]:
     """Yield what each event adds to the reply, and what the end does."""
     for start in range(len(body)):
         yield from map(reply.interpret, reply.decoder.feed(body[start : start + 1]))

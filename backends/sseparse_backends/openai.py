@@ -137,7 +137,7 @@ class OpenAIReply:
         self._tool_calls = ToolCalls()
         self._finish_reason: str | None = None
 
-    def interpret(self, event: ServerSentEvent | UnknownField, /) -> Iterator[Delta]:
+    def interpret(self, event: ServerSentEvent | UnknownField, /) -> Iterator[Delta | None]:
         """Return what `event` adds to the reply; see Reply.interpret."""
         if isinstance(event, ServerSentEvent) and event.data.strip() == "[DONE]":
             yield from self._finish()
@@ -159,7 +159,7 @@ class OpenAIReply:
         if self._finish_reason is not None:
             yield from self._finish()
 
-    def _interpret_choice(self, choice: _Choice) -> Iterator[Delta]:
+    def _interpret_choice(self, choice: _Choice) -> Iterator[Delta | None]:
         delta = choice.delta or _Delta()
         if reasoning := delta.reasoning_content or delta.reasoning:
             yield Reasoning(reasoning)
@@ -177,6 +177,7 @@ class OpenAIReply:
         for call in delta.tool_calls or ():
             function = call.function or _Function()
             self._tool_calls.add(call.index, call.id, function.name, function.arguments)
+            yield None
         if choice.error is not None or choice.finish_reason == "error":
             raise BackendError(choice.error or choice.finish_reason)
         self._finish_reason = choice.finish_reason or self._finish_reason

@@ -144,7 +144,7 @@ class OpenAIResponsesReply:
         self._any_text = False
         self._tool_calls = ToolCalls()
 
-    def interpret(self, event: ServerSentEvent | UnknownField, /) -> Iterator[Delta]:
+    def interpret(self, event: ServerSentEvent | UnknownField, /) -> Iterator[Delta | None]:
         """Return what `event` adds to the reply; see Reply.interpret."""
         if isinstance(event, ServerSentEvent) and event.data.strip() == "[DONE]":
             return  # it does not say how the response ended
@@ -159,6 +159,7 @@ class OpenAIResponsesReply:
                 self._tool_calls.add(index, None, None, arguments, whole=True)
             case _Arguments(output_index=index, delta=delta):
                 self._tool_calls.add(index, None, None, delta)
+                yield None
             case _OutputItem(output_index=index, item=item):
                 _add_call(self._tool_calls, index, item)
             case _End(type=name, response=response):
