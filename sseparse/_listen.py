@@ -17,9 +17,10 @@ import click
 
 from ._commands import async_backend, harmless, one_line, print_json, run, styled
 from ._events import ServerSentEvent
+from ._secrets import shown
 from .client import EventSource
 from .transports import Request, Response, Transport
-from .transports._http import TOKEN, shown
+from .transports._http import TOKEN
 
 _SECONDS = click.FloatRange(min=0, min_open=True)
 _COUNT = click.IntRange(min=1)

@@ -24,9 +24,9 @@ import anyio
 from ._errors import LocalProtocolError
 from ._events import ServerSentEvent
 from ._reconnection import Reconnection, State
+from ._secrets import shown
 from .transports import Request, Response, Transport
 from .transports._closing import close
-from .transports._http import shown
 
 # How much of a refusal is read: the words that say why, in bytes and in seconds.
 _MAX_REFUSAL = 65536

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from functools import partial
 from typing import Any, TypeAlias
 
 import pytest
@@ -519,23 +520,82 @@ def test_retries_are_a_number() -> None:
         Exchange(DarkAI(), "Hello", retries=-1)
 
 
+def _fail(error: Exception, _: str) -> Iterable[Delta]:
+    raise error
+
+
 class Keyed(Closing):
-    """A backend with a key."""
+    """A backend with keys, and with an error for each event."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self._error = error
+
+    def reply(self, content_type: str) -> ClosingReply:
+        if self._error is None:
+            raise ValueError(content_type)
+        reply = ClosingReply()
+        reply.interpret = partial(_fail, self._error)  # type: ignore[method-assign]
+        return reply
 
     def request(self, messages: Messages, *, model: str | None = None, **_: Any) -> Request:
-        fields = {"Authorization": "Bearer secret-1", "x-api-key": "secret-2", "cookie": ""}
+        fields = {"Authorization": "Bearer secret-1", "x-api-key": "secret-2", "cookie": "k"}
         return Request("POST", "http://127.0.0.1/", fields)
 
 
 def test_key_that_a_refusal_repeats_is_not_in_the_error() -> None:
     exchange = Exchange(Keyed(), "Hello")
-    exchange.receive_response(401, {})
-    exchange.receive_data(b"Bearer secret-1 and secret-2 are wrong, and so is x")
+    exchange.receive_response(
+        401, {"www-authenticate": "Bearer secret-1", "content-type": "text/x"}
+    )
+    exchange.receive_data(b"Bearer secret-1 and secret-2 are wrong, and so is k")
     exchange.receive_end()
     assert isinstance(exchange.error, UnexpectedResponse)
-    words = b"Bearer [a secret] and [a secret] are wrong, and so is x"
-    assert exchange.error.body == words
+    assert exchange.error.body == b"[secret] and [secret] are wrong, and so is k"
+    assert exchange.error.headers["www-authenticate"] == "[secret]"
     assert "secret-" not in f"{exchange.error} {exchange.error!r} {exchange.request}"
+
+
+def test_key_that_the_reason_for_a_retry_repeats_is_not_in_it() -> None:
+    exchange = Exchange(Keyed(), "Hello", retries=1)
+    exchange.receive_response(429, {})
+    exchange.receive_data(b"too many for secret-2")
+    exchange.receive_end()
+    assert "too many for [secret]" in str(exchange.reason)
+
+
+@pytest.mark.parametrize(
+    ("payload", "shown"),
+    [
+        ("no: secret-1", "no: [secret]"),
+        ({"secret-2": ["secret-2", 7, None]}, {"[secret]": ["[secret]", 7, None]}),
+    ],
+)
+def test_key_that_an_error_of_the_service_repeats_is_not_in_it(payload: Any, shown: Any) -> None:
+    exchange = Exchange(Keyed(BackendError(payload)), "Hello")
+    exchange.receive_response(200, {"content-type": "application/x-ndjson"})
+    exchange.receive_data(b"Hi\n")
+    assert isinstance(exchange.error, BackendError)
+    assert exchange.error.payload == shown
+    assert "secret-" not in f"{exchange.error} {exchange.error!r}"
+
+
+def test_key_in_what_is_no_json_is_not_in_the_error() -> None:
+    error = InvalidJSON("not JSON", b"secret-1 is wrong")
+    exchange = Exchange(Keyed(error), "Hello")
+    exchange.receive_response(200, {"content-type": "application/x-ndjson"})
+    exchange.receive_data(b"Hi\n")
+    assert exchange.error is error
+    assert error.line == b"[secret] is wrong"
+
+
+def test_payload_is_looked_into_as_deep_as_it_can_be_shown() -> None:
+    payload: Any = "secret-1"
+    for _ in range(10_000):
+        payload = [payload]
+    exchange = Exchange(Keyed(BackendError(payload)), "Hello")
+    exchange.receive_response(200, {"content-type": "application/x-ndjson"})
+    exchange.receive_data(b"Hi\n")
+    assert "secret-" not in str(exchange.error)
 
 
 # Bodies of DarkAI, good and bad, in events that each mean something.

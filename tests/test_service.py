@@ -7,28 +7,22 @@ import json
 import pickle
 from collections.abc import Mapping
 from dataclasses import FrozenInstanceError, dataclass
-from itertools import pairwise
 from typing import Any, ClassVar
 
-import msgspec
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from sseparse import InvalidJSON, ServerSentEvent, SSEDecoder, UnknownField
+from sseparse import SSEDecoder, UnknownField
 from sseparse.transports import Request
 from sseparse_backends import (
     Anthropic,
-    BackendError,
     Cohere,
     Gemini,
     Messages,
     Ollama,
     OpenAI,
     OpenAIResponses,
-    ToolCall,
 )
-from sseparse_backends._service import Message, Service, ToolCalls, conversation, read
+from sseparse_backends._service import Service, conversation
 
 HOME = "https://api.example/v1"
 
@@ -376,216 +370,6 @@ def test_items_are_accepted_where_they_are_asked_for() -> None:
 def test_item_has_a_type_in_place_of_a_role(item: Any) -> None:
     with pytest.raises(ValueError, match=r"^a prompt is a str, or messages"):
         conversation([USER, item], items=True)
-
-
-# Events.
-
-
-class Chunk(Message):
-    text: str | None = None
-
-
-decode = msgspec.json.Decoder(Chunk).decode
-
-
-@pytest.mark.parametrize(
-    ("event", "chunk"),
-    [
-        (ServerSentEvent(data='{"text": "Hi"}'), Chunk(text="Hi")),
-        (ServerSentEvent("delta", '{"type": "delta", "text": "Hi"}  '), Chunk("delta", text="Hi")),
-        (ServerSentEvent(data='{"error": null, "other": [{}]}'), Chunk()),
-    ],
-)
-def test_event_is_its_json(event: ServerSentEvent, chunk: Chunk) -> None:
-    assert read(event, decode) == chunk
-
-
-@pytest.mark.parametrize(
-    "event",
-    [
-        ServerSentEvent(data=""),
-        ServerSentEvent(data=" \n"),
-        ServerSentEvent("ping", "ping"),
-        ServerSentEvent("ping", ""),
-        ServerSentEvent("ping", "[1]"),
-        UnknownField("seed", "1"),
-        UnknownField("Error", "1"),
-    ],
-)
-def test_event_without_json_that_counts_is_none(event: ServerSentEvent | UnknownField) -> None:
-    assert read(event, decode) is None
-
-
-@pytest.mark.parametrize(
-    ("event", "payload"),
-    [
-        (ServerSentEvent(data='{"error": {"code": 429}}'), {"code": 429}),
-        (ServerSentEvent(data='{"text": "Hi", "error": "overloaded"}'), "overloaded"),
-        (ServerSentEvent("delta", '{"error": ""}'), ""),
-        (ServerSentEvent(data='{"type": "error", "code": 1}'), {"type": "error", "code": 1}),
-        (ServerSentEvent(data='{"object": "error", "code": 1}'), {"object": "error", "code": 1}),
-        (ServerSentEvent("error", '{"type": "error", "error": {"code": 429}}'), {"code": 429}),
-        (ServerSentEvent("error", '{"error": null, "code": 429}'), {"error": None, "code": 429}),
-        (ServerSentEvent("error", '{"code": 429}'), {"code": 429}),
-        (ServerSentEvent("error", "[1]"), [1]),
-        (ServerSentEvent("error", "overloaded"), "overloaded"),
-        (ServerSentEvent("error", ""), ""),
-        (ServerSentEvent("error", "[" * 100_000), "[" * 100_000),
-        (UnknownField("error", '{"detail": "x", "error": {"code": 429}}'), {"code": 429}),
-        (UnknownField("error", "overloaded"), "overloaded"),
-    ],
-    ids=lambda value: repr(value)[:60],
-)
-def test_error_is_a_backend_error_with_its_payload(
-    event: ServerSentEvent | UnknownField, payload: Any
-) -> None:
-    with pytest.raises(BackendError) as caught:
-        read(event, decode)
-    assert caught.value.payload == payload
-
-
-@pytest.mark.parametrize(
-    "event",
-    [
-        ServerSentEvent(data="ping"),
-        ServerSentEvent(data="[1]"),
-        ServerSentEvent(data='{"text": "Hi"'),
-        ServerSentEvent(data='{"text": 7}'),
-        ServerSentEvent(data='{"text": "\\ud800"}'),
-        ServerSentEvent(data='{"text": ' + "[" * 100_000),
-        ServerSentEvent("delta", ' {"text": 7}'),
-    ],
-    ids=lambda event: repr(event)[:60],
-)
-def test_data_that_is_not_what_it_should_be_is_invalid_json(event: ServerSentEvent) -> None:
-    with pytest.raises(InvalidJSON, match=r"^invalid JSON in an event: ") as caught:
-        read(event, decode)
-    assert caught.value.line == event.data.encode()[:256]
-    assert caught.value.__cause__ is not None
-
-
-# Calls of tools.
-
-
-def put_together(*pieces: tuple[int | None, str | None, str | None, str | None]) -> list[ToolCall]:
-    calls = ToolCalls()
-    for piece in pieces:
-        calls.add(*piece)
-    return calls.take()
-
-
-A = ToolCall(0, "a", "weather", '{"city": "Rome"}')
-B = ToolCall(1, "b", "time", "{}")
-
-
-@pytest.mark.parametrize(
-    ("pieces", "calls"),
-    [
-        ([], []),
-        ([(0, "a", "weather", '{"city": "Rome"}')], [A]),
-        (
-            [(0, "a", "weather", None), (0, None, None, '{"city":'), (0, None, None, ' "Rome"}')],
-            [A],
-        ),
-        ([(0, "a", "weather", '{"city":'), (0, "a", "weather", ' "Rome"}')], [A]),
-        ([(0, "", "", '{"city":'), (0, "a", "weather", ' "Rome"}')], [A]),
-        ([(None, "a", "weather", '{"city":'), (None, None, None, ' "Rome"}')], [A]),
-        ([(None, "a", "weather", '{"city":'), (None, "a", None, ' "Rome"}')], [A]),
-        ([(7, "a", "weather", '{"city": "Rome"}'), (3, "b", "time", "{}")], [A, B]),
-        ([(0, "a", "weather", '{"city": "Rome"}'), (0, "b", "time", "{}")], [A, B]),
-        ([(None, "a", "weather", '{"city": "Rome"}'), (None, "b", "time", "{}")], [A, B]),
-        (
-            [(0, "a", "weather", '{"city":'), (1, "b", "time", "{}"), (0, None, None, ' "Rome"}')],
-            [A, B],
-        ),
-        (
-            [(0, "a", "weather", '{"city":'), (0, "b", "time", "{}"), (0, "a", None, ' "Rome"}')],
-            [A, B],
-        ),
-        (
-            [(None, None, "weather", "{}"), (None, None, "weather", "{}")],
-            [ToolCall(0, "", "weather", "{}"), ToolCall(1, "", "weather", "{}")],
-        ),
-        (
-            [(None, None, None, '{"city":'), (None, None, "weather", ' "Rome"}')],
-            [ToolCall(0, "", "weather", '{"city": "Rome"}')],
-        ),
-        ([(0, "b", "time", None)], [ToolCall(0, "b", "time", "{}")]),
-    ],
-)
-def test_calls_are_put_together(
-    pieces: list[tuple[int | None, str | None, str | None, str | None]], calls: list[ToolCall]
-) -> None:
-    assert put_together(*pieces) == calls
-
-
-@pytest.mark.parametrize("whole", ['{"city": "Rome"}', "", None])
-def test_whole_arguments_take_the_place_of_the_pieces(whole: str | None) -> None:
-    calls = ToolCalls()
-    calls.add(0, "a", "weather", '{"city": "Rome"}')
-    calls.add(0, None, None, whole, whole=True)
-    assert calls.take() == [A]
-
-
-def test_calls_are_taken_once() -> None:
-    calls = ToolCalls()
-    calls.add(0, "a", "weather", '{"city": "Rome"}')
-    assert calls.take() == [A]
-    assert calls.take() == []
-    calls.add(0, None, "weather", None)
-    assert calls.take() == [ToolCall(0, "", "weather", "{}")]
-
-
-@st.composite
-def calls_in_pieces(draw: st.DrawFn) -> tuple[list[ToolCall], list[list[str]]]:
-    """Calls, and the arguments of each in pieces."""
-    calls: list[ToolCall] = []
-    pieces: list[list[str]] = []
-    for index in range(draw(st.integers(1, 4))):
-        arguments = draw(st.text('{}":\\ é漢', min_size=1, max_size=12))
-        edges = draw(st.lists(st.integers(0, len(arguments)), max_size=4))
-        calls.append(ToolCall(index, f"call_{index}", "tool", arguments))
-        spans = pairwise([0, *sorted(edges), len(arguments)])
-        pieces.append([arguments[start:end] for start, end in spans])
-    return calls, pieces
-
-
-@given(calls_in_pieces(), st.randoms(use_true_random=False), st.booleans(), st.booleans())
-def test_calls_are_the_same_however_they_are_cut_and_mixed(
-    drawn: tuple[list[ToolCall], list[list[str]]], random: Any, indexed: bool, named: bool
-) -> None:
-    """With an index in each piece, or else an id, they may be mixed."""
-    calls, pieces = drawn
-    # They begin one after another, and go on in any order.
-    order = [call for call in calls for _ in pieces[call.index][1:]]
-    random.shuffle(order)
-    parts = [(call, pieces[call.index].pop(0)) for call in calls + order]
-    assert calls == put_together(
-        *(
-            (
-                call.index if indexed else None,
-                call.id if named or not indexed or number < len(calls) else None,
-                call.name if number < len(calls) else None,
-                part,
-            )
-            for number, (call, part) in enumerate(parts)
-        )
-    )
-
-
-@given(calls_in_pieces(), st.sampled_from([0, 7, None]))
-def test_calls_are_the_same_however_they_are_cut_one_after_another(
-    drawn: tuple[list[ToolCall], list[list[str]]], index: int | None
-) -> None:
-    """With the id and the name in their first piece they need no index, or all have the same."""
-    calls, pieces = drawn
-    assert calls == put_together(
-        *(
-            (index, None if number else call.id, None if number else call.name, part)
-            for call, parts in zip(calls, pieces, strict=True)
-            for number, part in enumerate(parts)
-        )
-    )
 
 
 # The services.

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias, TypeVar, runtime_checkable
+from reprlib import Repr
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from sseparse import Decoder, RemoteProtocolError
 from sseparse.transports import Request
@@ -79,8 +80,6 @@ Delta: TypeAlias = Text | Reasoning | ToolCall | Usage | Finish
 # A prompt, or the messages of a conversation, each with "role" and "content".
 Messages: TypeAlias = str | Sequence[Mapping[str, Any]]
 
-Event = TypeVar("Event", contravariant=True)
-
 
 class BackendError(RemoteProtocolError):
     """The service sent an error inside the stream.
@@ -97,10 +96,18 @@ class BackendError(RemoteProtocolError):
         self.text = text
 
     def __str__(self) -> str:
-        shown = repr(self.payload)
+        shown = _repr(self.payload)
         if len(shown) > self.SHOWN:
             shown = shown[: self.SHOWN] + "…"
         return f"the service reports an error: {shown}"
+
+
+def _repr(payload: Any) -> str:
+    """Return the repr of a payload, without what is too long or too deep to be read."""
+    limited = Repr()
+    limited.maxstring = limited.maxother = BackendError.SHOWN
+    limited.maxdict = limited.maxlist = 20
+    return limited.repr(payload)
 
 
 class Reply(Protocol):
@@ -151,8 +158,11 @@ class Backend(Protocol):
         """The models known to answer."""
         ...
 
-    def request(self, messages: Messages, *, model: str | None = None, **options: Any) -> Request:
-        """Return the request that puts `messages` to `model`.
+    def request(self, messages: Messages, /, *args: Any, **options: Any) -> Request:
+        """Return the request that puts `messages` to a model.
+
+        It is called with `model`, by keyword, which is None for the default_model, and with the
+        options that the caller has given: a backend names its own.
 
         Raises ValueError for messages or a model that the service would refuse, and TypeError
         for an option that it does not have.

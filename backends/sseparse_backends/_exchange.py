@@ -21,11 +21,12 @@ import enum
 from collections.abc import Callable, Iterable, Mapping
 from io import StringIO
 from itertools import chain
+from operator import index
 from random import random
 from typing import Any
 
 from sseparse import IncompleteStream, LocalProtocolError, RemoteProtocolError, UnexpectedResponse
-from sseparse.transports._http import credentials
+from sseparse._secrets import mask
 
 from ._contract import (
     Backend,
@@ -71,7 +72,8 @@ class Exchange:
 
     retries: how many more attempts there may be.
 
-    Raises what the backend's `request` raises, and ValueError for retries that are no number.
+    Raises what the backend's `request` raises, and ValueError or TypeError for retries that are
+    no whole number.
     """
 
     # Enough for the words of any refusal, and not enough to hurt.
@@ -86,7 +88,7 @@ class Exchange:
         retries: int = 0,
         **options: Any,
     ) -> None:
-        if retries < 0:
+        if index(retries) < 0:
             raise ValueError(f"retries must be 0 or more: {retries}")
         self.request = backend.request(messages, model=model, **options)
         self.model = model or backend.default_model
@@ -180,7 +182,7 @@ class Exchange:
     def fail(self, error: Exception) -> None:
         """End the exchange with `error`, such as a timeout, that arose on this side."""
         self._enter(State.FAILED)
-        self.error = error
+        self.error = self._masked(error)
 
     def _take(
         self,
@@ -226,22 +228,24 @@ class Exchange:
         return error
 
     def _refuse(self) -> None:
-        body = bytes(self._refused_body)
-        for _, secret in credentials(self.request.headers):
-            # A service may repeat a key that it does not know.
-            body = body.replace(secret.encode(), b"[a secret]")
-        error = UnexpectedResponse(self._status, self._headers, body)
+        error = UnexpectedResponse(self._status, self._headers, bytes(self._refused_body))
         if self._status == 429 or self._status >= 500:
             self._fail_or_wait(error, error.retry_after or 0.0)
         else:
             self.fail(error)
+
+    def _masked(self, error: Exception) -> Exception:
+        # A service may repeat a key that it does not know.
+        if isinstance(error, RemoteProtocolError):
+            mask(error, self.request.headers)
+        return error
 
     def _fail_or_wait(self, error: Exception, at_least: float = 0.0) -> None:
         if self.begun or self._retries == 0:
             self.fail(error)
             return
         self._retries -= 1
-        self.reason = error
+        self.reason = self._masked(error)
         # At random, so that clients that failed together do not come back together.
         self.wait = max(self._longest_wait * (0.5 + random() / 2), at_least)  # noqa: S311
         self._longest_wait = min(2 * self._longest_wait, _LONGEST_WAIT)

@@ -1,4 +1,4 @@
-"""What the backends of chat services have in common: keys, requests in JSON, events with JSON.
+"""What the backends of chat services ask in common: where, with which key, in JSON.
 
 A backend of your own needs none of it: the contract is all that counts.
 """
@@ -6,19 +6,17 @@ A backend of your own needs none of it: the contract is all that counts.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, cast
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
 import msgspec
 
-from sseparse import InvalidJSON, ServerSentEvent, SSEDecoder, UnknownField, decoder_for
-from sseparse.transports._http import credentials, shown
+from sseparse import ServerSentEvent, SSEDecoder, UnknownField, decoder_for
+from sseparse._secrets import credentials, shown
 
-from ._contract import BackendError, Messages, Request, ToolCall
-
-T = TypeVar("T", bound="Message")
+from ._contract import Messages, Request
 
 
 class _Address(str):
@@ -72,7 +70,7 @@ class Service:
     def key(self) -> str | None:
         """Return the key to send, None if there is none; raises ValueError where one is needed."""
         at_home = self.base_url.rstrip("/") == type(self).base_url
-        has_key = self.api_key or any(credentials(self.extra_headers))
+        has_key = self.api_key or credentials(self.extra_headers)
         if self.needs_key and at_home and not has_key:
             raise ValueError(
                 f"{type(self).__name__} needs an API key: give it as api_key, or set the "
@@ -98,23 +96,16 @@ class Service:
                 f"{type(self).__name__} has no option {', '.join(sorted(unknown))}; it has "
                 f"{', '.join(sorted(self.options))}, and extra_body is for others"
             )
-        address = urlsplit(self.base_url)
-        url = urlunsplit(
-            address._replace(
-                path=address.path.rstrip("/") + path,
-                query="&".join(filter(None, [address.query, urlencode(query)])),
-            )
-        )
         fields = {
             "content-type": "application/json",
             **headers,
             **{name.lower(): value for name, value in self.extra_headers.items()},
         }
         try:
-            encoded = msgspec.json.encode({**body, **options, **self.extra_body})
+            encoded = _encode({**body, **options, **self.extra_body})
         except (TypeError, UnicodeEncodeError, RecursionError) as error:
             raise ValueError(f"a message or an option cannot be sent as JSON: {error}") from error
-        return Request("POST", url, fields, encoded)
+        return Request("POST", below(self.base_url, path, **query), fields, encoded)
 
     def event_stream(self, content_type: str) -> SSEDecoder[ServerSentEvent | UnknownField]:
         """Return the decoder of a reply; raises ValueError for another media type."""
@@ -129,6 +120,27 @@ class Service:
         return decoder
 
 
+def below(base_url: str, path: str, **query: str) -> str:
+    """Return the URL of `path` below a base_url, which may have a path and a query of its own."""
+    address = urlsplit(base_url)
+    return urlunsplit(
+        address._replace(
+            path=address.path.rstrip("/") + path,
+            query="&".join(filter(None, [address.query, urlencode(query)])),
+        )
+    )
+
+
+def _plain(value: Any) -> Any:
+    """Return what msgspec does not know as something that it does."""
+    if isinstance(value, Mapping):
+        return dict(cast("Any", value))
+    raise TypeError(f"{type(value).__name__} is no JSON")
+
+
+_encode = msgspec.json.Encoder(enc_hook=_plain).encode
+
+
 def _is_http(url: str) -> bool:
     try:
         address = urlsplit(url)
@@ -138,10 +150,13 @@ def _is_http(url: str) -> bool:
         return False
 
 
-def conversation(messages: Messages, *, items: bool = False) -> list[Mapping[str, Any]]:
+def conversation(
+    messages: Messages, *, items: bool = False, parts: bool = False
+) -> list[Mapping[str, Any]]:
     """Return `messages` as a list, a prompt as the one message of a user.
 
     items: accept items, too, which have a type in place of a role.
+    parts: accept messages, too, which have parts in place of a content.
 
     Raises ValueError for what is neither a str nor messages, each with a role, and for none.
     """
@@ -154,19 +169,19 @@ def conversation(messages: Messages, *, items: bool = False) -> list[Mapping[str
             raise ValueError("there is no message to send")
         case [*turns]:
             for message in turns:
-                _expect_message(message, items)
+                _expect_message(message, items, parts)
             return turns
         case _:
             raise ValueError(_shape(given))
 
 
-def _expect_message(message: Any, items: bool) -> None:
+def _expect_message(message: Any, items: bool, parts: bool) -> None:
     match message:
         case {"role": str(), "content": str() | [*_]}:
             pass
         case {"role": str(), "tool_calls": [*_], **rest} if rest.get("content") is None:
             pass
-        case {"role": str(), "parts": [*_]}:  # as Gemini has it
+        case {"role": str(), "parts": [*_]} if parts:
             pass
         case {"type": str(), **rest} if items and "role" not in rest:
             pass
@@ -176,134 +191,3 @@ def _expect_message(message: Any, items: bool) -> None:
 
 def _shape(value: object) -> str:
     return f"a prompt is a str, or messages with a role and a content each, not {value!r:.100}"
-
-
-class Message(msgspec.Struct):
-    """What the data of any event may have: its type, and an error in place of all else.
-
-    Or else the object is the error itself, as its type says, or its `object`, as vLLM has it.
-    """
-
-    type: str | None = None
-    object: Any = None
-    error: Any = None
-
-
-def by_type(shapes: Mapping[str, type[T]]) -> Callable[[str], T | Message]:
-    """Return what decodes the data of events: in the shape for its type, if there is one.
-
-    An event of another type may have fields of the same names, and anything in them.
-    """
-
-    def decode(data: str) -> T | Message:
-        message = msgspec.json.decode(data, type=Message)
-        shape = shapes.get(message.type or "")
-        return message if shape is None else msgspec.json.decode(data, type=shape)
-
-    return decode
-
-
-# Event types of which the data may be anything.
-_HEARTBEATS = frozenset({"heartbeat", "keep-alive", "keepalive", "ping"})
-
-
-def read(event: ServerSentEvent | UnknownField, decode: Callable[[str], T]) -> T | None:
-    """Return the JSON of an event, or None where there is none that counts.
-
-    decode: makes a Message of the data.
-
-    Raises BackendError for an error, be it in the event type, the data or a field line, and
-    InvalidJSON for data that is not what it should be.
-    """
-    if isinstance(event, UnknownField):
-        if event.name == "error":
-            raise BackendError(_payload(event.value))
-        return None
-    if event.event == "error":
-        raise BackendError(_payload(event.data))
-    if event.event in _HEARTBEATS or not event.data.strip():
-        return None
-    try:
-        message = decode(event.data)
-    except (msgspec.MsgspecError, RecursionError) as cause:
-        raise InvalidJSON(f"invalid JSON in an event: {cause}", event.data.encode()) from cause
-    check(message)
-    if "error" in (message.type, message.object):
-        raise BackendError(_payload(event.data))
-    return message
-
-
-def check(message: Message) -> None:
-    """Raise BackendError if the message is an error."""
-    if message.error is not None:
-        raise BackendError(message.error)
-
-
-def _payload(data: str) -> Any:
-    """Return what an error says: the JSON of it, without an envelope, or else the text."""
-    try:
-        payload = msgspec.json.decode(data)
-    except (msgspec.MsgspecError, RecursionError):
-        return data
-    match payload:
-        case {"error": error} if error is not None:
-            return error
-        case _:
-            return payload
-
-
-@dataclass
-class _Call:
-    index: int | None
-    id: str = ""
-    name: str = ""
-    arguments: list[str] = field(default_factory=list[str])
-
-
-class ToolCalls:
-    """Puts the calls of a reply together from their pieces."""
-
-    def __init__(self) -> None:
-        self._calls: list[_Call] = []
-
-    def add(
-        self,
-        index: int | None,
-        id: str | None,
-        name: str | None,
-        arguments: str | None,
-        *,
-        whole: bool = False,
-    ) -> None:
-        """Take a piece: of the call of this index, or else of this id, or else of the last one.
-
-        Another id with the same index begins another call, since some servers give all calls the
-        same, and so does another name with neither.
-
-        whole: the arguments, if any, are all of them, and not the next piece.
-        """
-        call = next((c for c in reversed(self._calls) if _is_of(c, index, id)), None)
-        if call is None or (index is None and not id and name and call.name):
-            call = _Call(index)
-            self._calls.append(call)
-        call.id = call.id or id or ""
-        call.name = call.name or name or ""
-        if whole and arguments:
-            call.arguments.clear()
-        call.arguments.append(arguments or "")
-
-    def take(self) -> list[ToolCall]:
-        """Return the calls, in the order in which they began."""
-        calls, self._calls = self._calls, []
-        return [
-            # Some services write nothing for a tool that takes nothing.
-            ToolCall(index, call.id, call.name, "".join(call.arguments) or "{}")
-            for index, call in enumerate(calls)
-        ]
-
-
-def _is_of(call: _Call, index: int | None, id: str | None) -> bool:
-    """Return whether a piece with this index and id may go on with the call."""
-    if index is None:
-        return not id or call.id == id
-    return call.index == index and (not id or call.id in ("", id))

@@ -1,8 +1,8 @@
 """The driver: sends what an exchange asks for, feeds it what arrives, and hands out the text.
 
-It is the one module here that awaits. No cancel scope is open between two steps of an
-iteration, and nothing outlives the stream: whatever ends a step with an exception, cancellation
-included, closes the connection first.
+Of the library here, it is the one module that awaits. No cancel scope is open between two steps
+of an iteration, and nothing outlives the stream: whatever ends a step with an exception,
+cancellation included, closes the connection first.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import math
 import warnings
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import suppress
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, Literal, NamedTuple
@@ -108,14 +107,13 @@ def stream(
 
     Raises ValueError and TypeError for arguments that the backend or the transport refuses.
     """
-    limits = [timeout, connect_timeout, first_timeout, idle_timeout]
-    if first_timeout is None:
-        limits[2] = idle_timeout
+    first_timeout = idle_timeout if first_timeout is None else first_timeout
+    limits = (timeout, connect_timeout, first_timeout, idle_timeout)
     for limit in limits:
         if limit is not None and not limit > 0:
             raise ValueError(f"a time limit is a positive number of seconds, or None: {limit}")
     exchange = Exchange(backend, messages, model=model, retries=retries, **options)
-    exchange.request = replace(exchange.request, connect_timeout=connect_timeout)
+    own_transport = transport is None
     if transport is None:
         # Imported late: those who bring their own transport need no httpx2.
         from sseparse.transports.httpx2 import HTTPX2Transport
@@ -124,7 +122,7 @@ def stream(
     elif proxy is not None:
         raise ValueError("give either a transport or a proxy: a transport has its own proxies")
     seconds = (math.inf if limit is None else limit for limit in limits)
-    return ReplyStream(exchange, transport, Limits(*seconds))
+    return ReplyStream(exchange, transport, Limits(*seconds), drain=not own_transport)
 
 
 class ReplyStream:
@@ -146,15 +144,19 @@ class ReplyStream:
 
     The iteration ends without an error only where the reply is finished. An error is raised
     again by each further step; the text before it is `text_so_far`. Of the text that has arrived,
-    every 64th piece has a checkpoint. After the last, what is left of the body is read for a
-    quarter of a second, and 64 KiB, at most: a connection whose response is complete goes back to
-    the pool of its client.
+    every 64th piece has a checkpoint. After the last, over a transport of the caller's, what is
+    left of the body is read for a quarter of a second, and 64 KiB, at most: a connection whose
+    response is complete goes back to the pool of its client.
     """
 
-    def __init__(self, exchange: Exchange, transport: Transport, limits: Limits) -> None:
+    def __init__(
+        self, exchange: Exchange, transport: Transport, limits: Limits, *, drain: bool
+    ) -> None:
         self._exchange = exchange
         self._transport = transport
         self._limits = limits
+        # Whether to leave the connection as one that can be used again.
+        self._drains = drain
         # When the reply must be finished, once it is asked for; when the body of a refusal is no
         # longer awaited.
         self._asked = False
@@ -188,7 +190,7 @@ class ReplyStream:
 
     @property
     def text_so_far(self) -> str:
-        """The text that has arrived."""
+        """The text that has arrived, put together anew each time."""
         return self._exchange.text
 
     async def text(self) -> str:
@@ -319,23 +321,29 @@ class ReplyStream:
                 self._deltas += exchange.receive_end()
         except (ConnectionError, ReplyTimeout) as error:
             exchange.lose_connection(error)
+        except Exception as error:  # of the transport's own, or for a request that cannot be sent
+            exchange.fail(error)
 
     async def _send(self) -> Response:
+        limit = self._limits.connect
+        seconds = limit if limit < math.inf else None
         try:
-            return await self._transport.send(self._exchange.request)
+            return await self._transport.send(
+                replace(self._exchange.request, connect_timeout=seconds)
+            )
         except TimeoutError as error:
-            raise ReplyTimeout(self._limits.connect, "connect") from error
+            raise ReplyTimeout(limit, "connect") from error
 
     async def _wait(self) -> None:
         """Close the connection, and wait until the next attempt, if there is time for it."""
-        await self._close_response()
         exchange = self._exchange
         error, wait = exchange.reason, exchange.wait
-        if anyio.current_time() + wait >= self._deadline:
-            exchange.fail(error)
-            return
-        _logger.info("trying again in %.1f seconds: %s", wait, error)
         with anyio.CancelScope() as self._step_scope:
+            await self._close_response()
+            if anyio.current_time() + wait >= self._deadline:
+                exchange.fail(error)
+                return
+            _logger.info("trying again in %.1f seconds: %s", wait, error)
             await anyio.sleep(wait)
         self._refusal_deadline = math.inf
         self._waited = 0.0
@@ -355,14 +363,17 @@ class ReplyStream:
 
     async def _drain(self) -> None:
         """Read what is left of the body of a finished reply."""
-        left = _DRAIN_SIZE
+        left = _DRAIN_SIZE if self._drains else 0
         async with self._lock:
             try:
-                with suppress(ConnectionError), anyio.move_on_after(_DRAIN_TIME) as scope:
-                    self._step_scope = scope
+                with anyio.move_on_after(_DRAIN_TIME) as self._step_scope:
                     while self._response is not None and left > 0:
                         data = await self._response.receive()
                         left -= len(data) or left
+            except ConnectionError:
+                pass  # the reply is complete nevertheless
+            except Exception:
+                _logger.warning("reading what is left of a body failed", exc_info=True)
             finally:
                 self._step_scope = None
 

@@ -16,7 +16,8 @@ import msgspec
 from sseparse import ServerSentEvent, SSEDecoder, UnknownField
 
 from ._contract import Delta, Finish, Messages, Reasoning, Request, Text, ToolCall, Usage
-from ._service import Message, Service, by_type, conversation, read
+from ._reading import Message, by_type, read
+from ._service import Service, conversation
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,8 @@ import msgspec
 from sseparse import ServerSentEvent, SSEDecoder, UnknownField
 
 from ._contract import BackendError, Delta, Finish, Messages, Reasoning, Request, Text, Usage
-from ._service import Message, Service, ToolCalls, by_type, conversation, read
+from ._reading import Message, ToolCalls, by_type, read
+from ._service import Service, conversation
 
 
 @dataclass(frozen=True, kw_only=True)

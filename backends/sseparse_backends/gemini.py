@@ -31,7 +31,8 @@ from ._contract import (
     ToolCall,
     Usage,
 )
-from ._service import Message, Service, conversation, read
+from ._reading import Message, read
+from ._service import Service, conversation
 
 _ROLES = {
     "assistant": "model",
@@ -82,7 +83,7 @@ class Gemini(Service):
         model = model or self.default_model
         system: list[Any] = []
         contents: list[Mapping[str, Any]] = []
-        for content in map(_content, conversation(messages)):
+        for content in map(_content, conversation(messages, parts=True)):
             if content["role"] == "system":
                 system += content["parts"]
             else:
@@ -94,7 +95,7 @@ class Gemini(Service):
             body["systemInstruction"] = {"parts": system}
         config = {name: options.pop(name) for name in list(options) if name in _GENERATION_CONFIG}
         if config:
-            options["generationConfig"] = {**options.get("generationConfig", {}), **config}
+            options["generationConfig"] = {**(options.get("generationConfig") or {}), **config}
         headers = {"accept": "text/event-stream"}
         if (key := self.key()) is not None:
             headers["x-goog-api-key"] = key

@@ -15,7 +15,8 @@ import msgspec
 from sseparse import NDJSONDecoder, decoder_for
 
 from ._contract import Delta, Finish, Messages, Reasoning, Request, Text, ToolCall, Usage
-from ._service import Message, Service, check, conversation
+from ._reading import Message, raise_error
+from ._service import Service, conversation
 
 _PARAMETERS = frozenset(
     """frequency_penalty main_gpu min_p num_batch num_ctx num_gpu num_keep num_predict num_thread
@@ -55,7 +56,7 @@ class Ollama(Service):
         # Where it is not expected, Ollama ignores a parameter without a word.
         parameters = {name: options.pop(name) for name in list(options) if name in _PARAMETERS}
         if parameters:
-            options["options"] = {**options.get("options", {}), **parameters}
+            options["options"] = {**(options.get("options") or {}), **parameters}
         body = {
             "model": model or self.default_model,
             "messages": conversation(messages),
@@ -109,7 +110,7 @@ class OllamaReply:
 
     def interpret(self, line: _Line, /) -> Iterator[Delta]:
         """Return what `line` adds to the reply; see Reply.interpret."""
-        check(line)
+        raise_error(line)
         message = line.message or _Message()
         if message.thinking:
             yield Reasoning(message.thinking)

@@ -17,7 +17,8 @@ import msgspec
 from sseparse import ServerSentEvent, SSEDecoder, UnknownField
 
 from ._contract import BackendError, Delta, Finish, Messages, Reasoning, Request, Text, Usage
-from ._service import Message, Service, ToolCalls, conversation, read
+from ._reading import Message, ToolCalls, read
+from ._service import Service, conversation
 
 
 @dataclass(frozen=True, kw_only=True)

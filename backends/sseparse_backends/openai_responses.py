@@ -16,7 +16,8 @@ import msgspec
 from sseparse import ServerSentEvent, SSEDecoder, UnknownField
 
 from ._contract import BackendError, Delta, Finish, Messages, Reasoning, Request, Text, Usage
-from ._service import Message, Service, ToolCalls, by_type, check, conversation, read
+from ._reading import Message, ToolCalls, by_type, raise_error, read
+from ._service import Service, conversation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,7 +164,7 @@ class OpenAIResponsesReply:
             case _OutputItem(output_index=index, item=item):
                 _add_call(self._tool_calls, index, item)
             case _End(type=name, response=response):
-                check(response)
+                raise_error(response)
                 if name == "response.failed" or response.status in ("failed", "cancelled"):
                     raise BackendError(response.status or name)
                 yield from self._finish(response)

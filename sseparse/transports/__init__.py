@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from ._http import shown
+from sseparse._secrets import shown
 
 __all__ = ["Request", "Response", "Transport"]
 

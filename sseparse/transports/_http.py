@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, cast
-from urllib.parse import urlsplit
+
+from sseparse._secrets import shown
 
 if TYPE_CHECKING:
     from . import Request
 
 TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-
-# Header fields whose value is a secret between a client and one origin.
-_CREDENTIALS = frozenset(
-    {"api-key", "authorization", "cookie", "proxy-authorization", "x-api-key", "x-goog-api-key"}
-)
 
 
 def header(name: str, value: str) -> tuple[bytes, bytes]:
@@ -27,13 +22,6 @@ def header(name: str, value: str) -> tuple[bytes, bytes]:
         # It may well be a secret, with the line end of the file that it was read from.
         raise ValueError(f"not the value of a header field: {name}")
     return name.encode(), value.encode()
-
-
-def credentials(headers: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """Yield those of the header fields that are secrets, without the scheme of an authorization."""
-    for name, value in headers.items():
-        if value and name.lower() in _CREDENTIALS:
-            yield name, value.rpartition(" ")[2]
 
 
 def connection_error(url: str, error: Exception) -> ConnectionError:
@@ -53,12 +41,3 @@ def connect_timeout_error(request: Request) -> TimeoutError:
     """Return the TimeoutError to raise where a connection takes longer than `request` allows."""
     limit = request.connect_timeout
     return TimeoutError(f"{shown(request.url)}: no connection within {limit} seconds")
-
-
-def shown(url: str) -> str:
-    """Return `url` without what may be secret in it: user information, query and fragment."""
-    try:
-        address = urlsplit(url)
-    except ValueError:
-        return "a malformed URL"
-    return f"{address.scheme}://{address.netloc.rpartition('@')[2]}{address.path}"

@@ -12,8 +12,10 @@ import aiohttp
 import anyio
 from yarl import URL
 
+from sseparse._secrets import credentials, shown
+
 from . import Request
-from ._http import TOKEN, connect_timeout_error, connection_error, header, shown
+from ._http import TOKEN, connect_timeout_error, connection_error, header
 
 _REDIRECTS = (301, 302, 303, 307, 308)
 _MAX_REDIRECTS = 20
@@ -30,7 +32,7 @@ class AiohttpTransport:
         host, beside which aiohttp takes no Authorization header.
 
     On a redirect to another origin, aiohttp sends the auth of the session along, if that has one:
-    an Authorization among a request's headers stays with its origin, and other fields do not.
+    the credentials among a request's headers stay with their origin.
 
     Where the connection is lost before the response to a GET or another idempotent request,
     aiohttp sends it once more.
@@ -193,6 +195,8 @@ async def _send(
             # A type that aiohttp would add.
             skip_auto_headers=["Content-Type"],
             data=body if request.body else None,
+            # What is given here takes the place of the session's own.
+            middlewares=[*getattr(session, "_middlewares", ()), _keep_credentials_of(url.origin())],
             proxy=proxy,
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=request.connect_timeout),
             max_redirects=_MAX_REDIRECTS + 1,
@@ -217,6 +221,19 @@ async def _send(
     finally:
         body.abort()
     return response
+
+
+def _keep_credentials_of(origin: URL) -> Any:
+    """Return a middleware that sends credentials to `origin` alone, where redirects lead to."""
+
+    async def keep(request: aiohttp.ClientRequest, send: Any) -> aiohttp.ClientResponse:
+        if request.url.origin() != origin:
+            for name in credentials(request.headers):
+                del request.headers[name]
+        response: aiohttp.ClientResponse = await send(request)
+        return response
+
+    return keep
 
 
 def _url(url: str, what: str) -> URL:

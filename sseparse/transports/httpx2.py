@@ -12,9 +12,11 @@ from typing import cast
 import anyio
 import httpx2
 
+from sseparse._secrets import credentials, shown
+
 from . import Request
 from ._closing import GRACE
-from ._http import TOKEN, connect_timeout_error, connection_error, credentials, header, shown
+from ._http import TOKEN, connect_timeout_error, connection_error, header
 
 
 class HTTPX2Transport:
@@ -175,7 +177,7 @@ def _redirected(response: httpx2.Response) -> httpx2.Request:
     here, there = response.url, request.url
     if (here.scheme, here.host, here.port) != (there.scheme, there.host, there.port):
         # httpx2 has left out the Authorization and the cookies alone.
-        for name, _ in list(credentials(request.headers)):
+        for name in credentials(request.headers):
             del request.headers[name]
     return request
 

@@ -1,0 +1,167 @@
+"""What the backends of chat services read in common: events with JSON, errors, calls of tools."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import msgspec
+
+from sseparse import InvalidJSON, ServerSentEvent, UnknownField
+
+from ._contract import BackendError, ToolCall
+
+T = TypeVar("T", bound="Message")
+
+
+class Message(msgspec.Struct):
+    """What the data of any event may have: its type, and an error in place of all else.
+
+    Or else the object is the error itself, as its type says, or its `object`, as vLLM has it.
+    """
+
+    type: str | None = None
+    object: Any = None
+    error: Any = None
+
+
+def by_type(shapes: Mapping[str, type[T]]) -> Callable[[str], T | Message]:
+    """Return what decodes the data of events: in the shape for its type, if there is one.
+
+    An event of another type may have fields of the same names, and anything in them.
+    """
+
+    def decode(data: str) -> T | Message:
+        message = msgspec.json.decode(data, type=Message)
+        shape = shapes.get(message.type or "")
+        return message if shape is None else msgspec.json.decode(data, type=shape)
+
+    return decode
+
+
+# Event types of which the data may be anything.
+_HEARTBEATS = frozenset({"heartbeat", "keep-alive", "keepalive", "ping"})
+
+
+def read(event: ServerSentEvent | UnknownField, decode: Callable[[str], T]) -> T | None:
+    """Return the JSON of an event, or None where there is none that counts.
+
+    decode: makes a Message of the data.
+
+    Raises BackendError for an error, be it in the event type, the data or a field line, and
+    InvalidJSON for data that is not what it should be.
+    """
+    if isinstance(event, UnknownField):
+        if event.name == "error":
+            raise BackendError(_payload(event.value))
+        return None
+    if event.event == "error":
+        raise BackendError(_payload(event.data))
+    if event.event in _HEARTBEATS or not event.data.strip():
+        return None
+    try:
+        message = decode(event.data)
+    except (msgspec.MsgspecError, RecursionError) as cause:
+        raise InvalidJSON(f"invalid JSON in an event: {cause}", event.data.encode()) from cause
+    raise_error(message)
+    if "error" in (message.type, message.object):
+        raise BackendError(_payload(event.data))
+    return message
+
+
+def raise_error(message: Message) -> None:
+    """Raise BackendError if the message is an error."""
+    if message.error is not None:
+        raise BackendError(message.error)
+
+
+def _payload(data: str) -> Any:
+    """Return what an error says: the JSON of it, without an envelope, or else the text."""
+    try:
+        payload = msgspec.json.decode(data)
+    except (msgspec.MsgspecError, RecursionError):
+        return data
+    match payload:
+        case {"error": error} if error is not None:
+            return error
+        case _:
+            return payload
+
+
+@dataclass
+class _Call:
+    id: str
+    name: str
+    arguments: list[str] = field(default_factory=list[str])
+
+
+class ToolCalls:
+    """Puts the calls of a reply together from their pieces."""
+
+    def __init__(self) -> None:
+        self._calls: list[_Call] = []
+        # The last call of all, of each index, of each ID, and of both.
+        self._last: dict[tuple[int | None, str | None], _Call] = {}
+
+    def add(
+        self,
+        index: int | None,
+        id: str | None,
+        name: str | None,
+        arguments: str | None,
+        *,
+        whole: bool = False,
+    ) -> None:
+        """Take a piece: of the call of this index, or else of this ID, or else of the last one.
+
+        Some servers give all calls the same index, or none. So another ID begins another call,
+        and without an ID a name does, where it is another one or the arguments begin anew.
+
+        whole: the arguments, if any, are all of them, and not the next piece.
+        """
+        call = self._find(index, id or None, name, arguments)
+        if call is None:
+            call = _Call(id or "", name or "")
+            self._calls.append(call)
+        call.id = call.id or id or ""
+        call.name = call.name or name or ""
+        if whole and arguments:
+            call.arguments.clear()
+        if arguments:
+            call.arguments.append(arguments)
+        for key in ((None, None), (index, None), (None, call.id), (index, call.id)):
+            self._last[key] = call
+
+    def _find(
+        self, index: int | None, id: str | None, name: str | None, arguments: str | None
+    ) -> _Call | None:
+        if id is not None:
+            call = self._last.get((index, id))
+            if call is None and index is not None:
+                call = self._last.get((index, ""))
+            return call if call is None or call.id in ("", id) else None
+        call = self._last.get((index, None))
+        if call is None or not name or not call.name:
+            return call
+        if index is None or name != call.name or _begins_anew(call, arguments):
+            return None
+        return call
+
+    def take(self) -> list[ToolCall]:
+        """Return the calls, in the order in which they began."""
+        calls, self._calls, self._last = self._calls, [], {}
+        return [
+            # Some services write nothing for a tool that takes nothing.
+            ToolCall(index, call.id, call.name, "".join(call.arguments) or "{}")
+            for index, call in enumerate(calls)
+        ]
+
+
+def _begins_anew(call: _Call, arguments: str | None) -> bool:
+    """Return whether the arguments of a call look complete, and those of a piece begin others."""
+    return (
+        bool(call.arguments)
+        and call.arguments[-1].rstrip().endswith("}")
+        and (arguments or "").lstrip().startswith("{")
+    )
