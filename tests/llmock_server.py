@@ -46,12 +46,10 @@ class LLMock:
     def url(self, service: Service) -> str:
         return f"http://127.0.0.1:{self.port}{PATHS[service]}"
 
-    def reply(
-        self, text: str | None = None, *calls: Call, finish_reason: str | None = None
-    ) -> None:
-        """Say `text`, a word in each event, then call tools; "length" is a reason to finish."""
+    def reply(self, text: str, *calls: Call) -> None:
+        """Say `text`, a word in each event, then call tools."""
         tools = [{"name": name, "arguments": arguments} for name, arguments in calls]
-        self._next("reply", text=text, tool_calls=tools, finish_reason=finish_reason)
+        self._next("reply", text=text, tool_calls=tools)
 
     def fail(
         self, status: int, *, retry_after: float | None = None, message: str | None = None
@@ -62,19 +60,6 @@ class LLMock:
     def interrupt(self, fault: Fault, *, after: int, seconds: float = 30) -> None:
         """Let this happen after so many events; nothing does if the stream has no more."""
         self._next("stream_fault", kind=fault, after_chunks=after, stall_seconds=seconds)
-
-    def delay(self, seconds: float) -> None:
-        """Wait before the head of the response."""
-        self._next("delay", seconds=seconds)
-
-    def slow_first_event(self, seconds: float) -> None:
-        """Wait between the head of the response and its first event."""
-        self._next("slow_first_token", seconds=seconds)
-
-    def break_call(self, kind: Literal["malformed_arguments", "unknown_tool"]) -> None:
-        """Let the first call of a tool be wrong; Gemini's has no arguments then."""
-        # By default it waits for a request that offers tools.
-        self._next("tool_fault", kind=kind, match={})
 
     async def requests(self) -> list[dict[str, Any]]:
         """Return what it was asked, and how that ended: body, status, fault, completed, ..."""

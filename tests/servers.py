@@ -262,9 +262,7 @@ class Chatter:
     default_model = "small"
     models: Sequence[str] = ("small", "large")
 
-    def request(
-        self, messages: Messages, *, model: str | None = None, volume: int = 1, **_: Any
-    ) -> Request:
+    def request(self, messages: Messages, *, model: str | None = None, volume: int = 1) -> Request:
         body = {"messages": messages, "model": model or self.default_model, "volume": volume}
         return Request("POST", "http://127.0.0.1/chatter", {}, json.dumps(body).encode())
 

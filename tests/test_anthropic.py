@@ -95,7 +95,7 @@ def test_tool_calls_are_put_together_and_numbered_from_0() -> None:
 @pytest.mark.parametrize(
     ("pieces", "start", "arguments"),
     [
-        ([], {"input": {"city": "Rome"}}, '{"city":"Rome"}'),
+        ([], {"input": {"city": "Rome"}}, '{"city": "Rome"}'),
         (['{"city":', '"Rome"}'], {"input": {"city": "Rome"}}, '{"city":"Rome"}'),
         ([""], {"input": {}}, "{}"),
         ([], {"input": None}, "{}"),
@@ -260,6 +260,8 @@ def test_messages_of_the_system_become_the_system_prompt() -> None:
         {"role": "system", "content": ""},
         {"role": "developer", "content": "Be kind."},
     ]
+    with pytest.raises(ValueError, match="no message to send but the system's"):
+        sent(system)
     body = sent([*system[:2], hi, *system[2:]])
     assert body["messages"] == [hi]
     texts = [{"type": "text", "text": text} for text in ("Be brief.", "Be kind.")]

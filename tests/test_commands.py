@@ -127,11 +127,11 @@ class TestChat:
         assert server.requests[0].startswith(b"POST /api/chat HTTP/1.1\r\n")
         assert b'"model":"tiny"' in server.requests[0]
 
-    def test_options_are_those_of_the_backend_as_json_or_text(self, served: Serve) -> None:
+    def test_options_of_request_and_backend_are_json_or_text(self, served: Serve) -> None:
         server = served([ollama({"message": {"content": "Hi"}}, {"done": True})])
-        arguments = ["--backend", "ollama", "--base-url", base_url(server), "--option"]
-        body = '{"think": true, "keep_alive": "1m"}'
-        result = run("chat", *arguments, f"extra_body={body}", "--option", "api_key=s=cret", "Hi")
+        options = ["--option", "think=true", "--option", "keep_alive=1m"]
+        backend_options = ["--backend-option", "api_key=s=cret"]
+        result = run("chat", *talk(server), *options, *backend_options)
         assert (result.stdout, result.stderr, result.exit_code) == ("Hi\n", "", 0)
         assert b'"think":true,"keep_alive":"1m"' in server.requests[0]
         assert b"Bearer s=cret" in server.requests[0]
@@ -224,7 +224,9 @@ class TestChat:
         [
             (["--backend", "openai"], "needs an API key"),
             (["--backend", "openai", "--base-url", "here"], "not an http: or https: URL"),
-            (["--backend", "ollama", "--option", "volume=11"], "'ollama' does not take that"),
+            (["--backend", "ollama", "--option", "volume=11"], "Ollama has no option volume"),
+            (["--backend", "ollama", "--option", "model=x"], "ollama: "),
+            (["--backend", "ollama", "--backend-option", "volume=11"], "ollama: Ollama.__init__()"),
             (["--backend", "ollama", "--option", "volume"], "an option is NAME=VALUE"),
             (["--backend", "ollama", "--option", "=11"], "an option is NAME=VALUE"),
             (["--demo", "--base-url", "http://127.0.0.1:1"], "--demo stands in for darkai alone"),

@@ -80,6 +80,9 @@ def test_endpoint_can_be_another() -> None:
     assert DarkAI(api_endpoint="http://127.0.0.1/x").request("Hi").url == "http://127.0.0.1/x"
     for base_url in ("http://127.0.0.1/x", "http://127.0.0.1/x/"):
         assert DarkAI(base_url=base_url) == DarkAI(api_endpoint="http://127.0.0.1/x/chat")
+    for base_url in ("", "127.0.0.1"):
+        with pytest.raises(ValueError, match="base_url is not an http: or https: URL"):
+            DarkAI(base_url=base_url)
 
 
 @pytest.mark.parametrize(

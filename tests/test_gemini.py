@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sseparse import IncompleteStream, InvalidJSON
+from sseparse import EventTooLarge, IncompleteStream, InvalidJSON
 from sseparse_backends import (
     Backend,
     BackendError,
@@ -149,6 +149,22 @@ def test_error_may_be_json_in_no_data_field(
 def test_other_lines_that_are_no_field_are_ignored() -> None:
     data = body(chunk(part("Hi"), finish="STOP")) + b"}\nping\nx: {\n"
     assert deltas(data, "Hi") == [Text("Hi"), Finish("STOP")]
+
+
+def test_array_in_no_data_field_is_no_end() -> None:
+    data = body(chunk(part("Hi"), finish="STOP")) + b'[{\n  "error": {"code": 503}\n}]\n'
+    check(GEMINI, data, text="Hi", raises=InvalidJSON)
+
+
+def test_json_in_no_data_field_has_the_limit_of_an_event() -> None:
+    line = b'"x": "%s"\n\n' % (b"y" * 50)
+    within = check(
+        Gemini(max_event_size=1000), b"{\n" + line * 15, text="", raises=IncompleteStream
+    )
+    assert within.deltas == ()
+    outcome = check(Gemini(max_event_size=1000), b"{\n" + line * 30, text="", raises=EventTooLarge)
+    assert isinstance(outcome.error, EventTooLarge)
+    assert outcome.error.limit == 1000
 
 
 def test_prompt_that_is_blocked_is_an_error() -> None:

@@ -186,7 +186,10 @@ def test_text_that_comes_only_at_the_end_is_the_text() -> None:
     parts = {"type": "output_text", "text": "Hi"}, {"type": "refusal", "refusal": "!"}, {"text": ""}
     reasoning = {"type": "reasoning", "content": [{"type": "reasoning_text", "text": "Hm"}]}
     last = end(output=[reasoning, message(*parts), message(None, {"text": None})])
-    assert deltas(last=last, said="Hi!") == [Text("Hi"), Text("!")]
+    assert deltas(last=last, said="Hi!") == [Text("Hi!")]
+    # What did not come in pieces, or all that there was.
+    assert deltas(text("H"), last=last, said="Hi!") == [Text("H"), Text("i!")]
+    assert deltas(text("Ho"), last=last, said="Ho") == [Text("Ho")]
 
 
 @pytest.mark.parametrize(
@@ -197,7 +200,7 @@ def test_text_that_comes_only_at_the_end_is_the_text() -> None:
         (end("response.incomplete", incomplete_details={"reason": "steered"}), "steered"),
         (end("response.incomplete", incomplete_details={"reason": None}), "incomplete"),
         (end("response.incomplete", incomplete_details=None), "incomplete"),
-        (event("response.completed"), None),
+        (event("response.completed"), "completed"),
         (COMPLETED + b"data: [DONE]\n\n" + ERROR, "completed"),
     ],
 )

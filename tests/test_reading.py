@@ -128,6 +128,16 @@ B = ToolCall(1, "b", "time", "{}")
         ([(7, "a", "weather", '{"city": "Rome"}'), (3, "b", "time", "{}")], [A, B]),
         ([(0, "a", "weather", '{"city": "Rome"}'), (0, "b", "time", "{}")], [A, B]),
         ([(None, "a", "weather", '{"city": "Rome"}'), (None, "b", "time", "{}")], [A, B]),
+        # Without an ID, another name begins another call, and so do arguments that begin anew.
+        (
+            [(0, None, "f", '{"a": 1}'), (0, None, "g", "{}"), (0, None, "g", ' {"b": 2}')],
+            [
+                ToolCall(0, "", "f", '{"a": 1}'),
+                ToolCall(1, "", "g", "{}"),
+                ToolCall(2, "", "g", ' {"b": 2}'),
+            ],
+        ),
+        ([(0, None, "f", '{"a":'), (0, None, "f", ' "}"}')], [ToolCall(0, "", "f", '{"a": "}"}')]),
         (
             [(0, "a", "weather", '{"city":'), (1, "b", "time", "{}"), (0, None, None, ' "Rome"}')],
             [A, B],
@@ -220,3 +230,16 @@ def test_calls_are_the_same_however_they_are_cut_one_after_another(
             for number, part in enumerate(parts)
         )
     )
+
+
+@pytest.mark.parametrize("with_index", [True, False])
+@pytest.mark.parametrize("with_id", [True, False])
+def test_hundred_thousand_calls_are_found_without_a_search(with_index: bool, with_id: bool) -> None:
+    calls = ToolCalls()
+    for number in range(100_000):
+        index = number if with_index else None
+        calls.add(index, f"call {number}" if with_id else None, "f", '{"n":')
+        calls.add(index, None, None, f"{number}}}")
+    taken = calls.take()
+    assert len(taken) == 100_000
+    assert taken[-1].arguments == '{"n":99999}'

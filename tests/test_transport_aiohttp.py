@@ -906,6 +906,35 @@ async def test_no_refusal_to_send_shows_what_may_be_secret(
     assert "secret" not in str(caught.value)
 
 
+@pytest.mark.parametrize(("other", "kept"), [(False, True), (True, False)])
+async def test_credentials_of_a_request_stay_with_their_origin(other: bool, kept: bool) -> None:
+    ok = head(200, "connection: close", content_type="text/plain")
+    seen: list[str] = []
+
+    async def note(sent: aiohttp.ClientRequest, send: Any) -> aiohttp.ClientResponse:
+        seen.append(sent.url.path)
+        response: aiohttp.ClientResponse = await send(sent)
+        return response
+
+    async with serve(answer(ok)) as elsewhere:
+
+        async def handle(connection: SocketStream, server: Server) -> None:
+            server.requests.append(await read_request(connection))
+            url = elsewhere.url if other else server.url
+            first = head(307, f"location: {url}", "connection: close")
+            await connection.send(ok if len(server.requests) > 1 else first)
+
+        async with serve(handle) as server, aiohttp.ClientSession(middlewares=[note]) as session:
+            fields = {"X-API-Key": "secret", "authorization": "Bearer secret", "accept": "text/x"}
+            response = await AiohttpTransport(session).send(request(server, headers=fields))
+            await response.aclose()
+            requests = [*server.requests, *elsewhere.requests]
+    assert [sent.count(b"secret") for sent in requests] == [2, 2 if kept else 0]
+    assert all(b"accept: text/x" in sent.lower() for sent in requests)
+    # The session's own middlewares are asked, too.
+    assert seen == ["/chat", "/chat"]
+
+
 async def test_connection_that_takes_longer_than_it_may_is_a_timeout_error(
     full_backlog: int,
 ) -> None:

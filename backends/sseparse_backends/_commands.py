@@ -34,7 +34,14 @@ from .demo import DemoServer
     "options",
     multiple=True,
     metavar="NAME=VALUE",
-    help="An argument of the backend, as JSON or text. Again for each.",
+    help="An option of the request, as JSON or text. Again for each.",
+)
+@click.option(
+    "--backend-option",
+    "backend_options",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="An argument of the backend, likewise.",
 )
 @click.option("--usage", is_flag=True, help="Tell the tokens and the times on standard error.")
 @click.option("--proxy", metavar="URL", help="http:, https:, socks5: or socks5h:.")
@@ -71,6 +78,7 @@ async def _chat(
     model: str | None,
     base_url: str | None,
     options: Sequence[str],
+    backend_options: Sequence[str],
     usage: bool,
     proxy: str | None,
     demo: bool,
@@ -78,7 +86,7 @@ async def _chat(
     retries: int,
 ) -> None:
     async with AsyncExitStack() as stack:
-        given = dict(map(_option, options))
+        given = dict(map(_option, backend_options))
         if base_url is not None:
             given["base_url"] = base_url
         transport: Transport | None = None
@@ -90,20 +98,20 @@ async def _chat(
             # This machine is not to be found behind a proxy from the environment.
             transport = HTTPX2Transport(proxy=proxy, trust_env=False)
             proxy = None
-        try:
-            chosen = get_backend(backend, **given)
-        except TypeError as error:
-            raise ValueError(f"the backend {backend!r} does not take that: {error}") from error
         start = time.monotonic()
-        reply = stream(
-            chosen,
-            prompt,
-            model=model,
-            transport=transport,
-            proxy=proxy,
-            timeout=limit,
-            retries=retries,
-        )
+        try:
+            reply = stream(
+                get_backend(backend, **given),
+                prompt,
+                model=model,
+                transport=transport,
+                proxy=proxy,
+                timeout=limit,
+                retries=retries,
+                **dict(map(_option, options)),
+            )
+        except TypeError as error:
+            raise ValueError(f"{backend}: {error}") from error
         first = await _print(await stack.enter_async_context(reply))
         if usage:
             _tell_usage(reply, start, first)

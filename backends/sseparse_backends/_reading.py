@@ -89,6 +89,12 @@ def _payload(data: str) -> Any:
             return payload
 
 
+def object_text(raw: msgspec.Raw) -> str:
+    """Return a JSON object as the text that it came as, an empty one where there is none."""
+    text = bytes(raw).decode()
+    return "{}" if text in ("", "null") else text
+
+
 @dataclass
 class _Call:
     id: str

@@ -58,9 +58,7 @@ class Service:
     max_event_size: int | None = 64 * 1024 * 1024
 
     def __post_init__(self) -> None:
-        if not _is_http(self.base_url):
-            # It is not shown: a part of what is no URL may be secret as well.
-            raise ValueError("base_url is not an http: or https: URL")
+        below(self.base_url, "")
         object.__setattr__(self, "base_url", _Address(self.base_url))
         # A wrong limit is refused here, not with the first reply.
         SSEDecoder(max_event_size=self.max_event_size)
@@ -121,7 +119,13 @@ class Service:
 
 
 def below(base_url: str, path: str, **query: str) -> str:
-    """Return the URL of `path` below a base_url, which may have a path and a query of its own."""
+    """Return the URL of `path` below a base_url, which may have a path and a query of its own.
+
+    Raises ValueError for a base_url that is no http: or https: URL.
+    """
+    if not _is_http(base_url):
+        # It is not shown: a part of what is no URL may be secret as well.
+        raise ValueError("base_url is not an http: or https: URL")
     address = urlsplit(base_url)
     return urlunsplit(
         address._replace(

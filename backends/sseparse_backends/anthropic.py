@@ -16,7 +16,7 @@ import msgspec
 from sseparse import ServerSentEvent, SSEDecoder, UnknownField
 
 from ._contract import Delta, Finish, Messages, Reasoning, Request, Text, ToolCall, Usage
-from ._reading import Message, by_type, read
+from ._reading import Message, by_type, object_text, read
 from ._service import Service, conversation
 
 
@@ -63,6 +63,8 @@ class Anthropic(Service):
                 system.append({"type": "text", "text": content})
             else:
                 system += content
+        if not body["messages"]:
+            raise ValueError("there is no message to send but the system's")
         if system:
             body["system"] = system
         return self.post("/v1/messages", headers, body, options)
@@ -89,7 +91,7 @@ class _Part(msgspec.Struct):
     thinking: str | None = None
     id: str | None = None
     name: str | None = None
-    input: Any = None
+    input: msgspec.Raw = msgspec.Raw()
     partial_json: str | None = None
     stop_reason: str | None = None
 
@@ -119,7 +121,8 @@ class AnthropicReply:
         self.decoder = decoder
         self._usage = Usage()
         self._stop_reason: str | None = None
-        # Each call with the pieces of its input, and the pieces of any block by its index.
+        # Each call with the pieces of its input, and the pieces by the index of their block. Not as
+        # ToolCalls, because a block tells first whether it is a call of the caller's tools.
         self._calls: list[tuple[_Part, list[str]]] = []
         self._pieces: dict[int | None, list[str]] = {}
 
@@ -129,15 +132,15 @@ class AnthropicReply:
             case _Event(type="message_start", message=_Start(usage=_Usage() as usage)):
                 yield self._count(usage)
             case _Event(type="content_block_start", index=index, content_block=_Part() as block):
-                pieces: list[str] = []
-                self._pieces[index] = pieces
+                # Another block of the same index, or of none, takes its place.
+                self._pieces.pop(index, None)
                 if block.type == "tool_use":
+                    self._pieces[index] = pieces = list[str]()
                     self._calls.append((block, pieces))
                 yield from _interpret_part(block)
             case _Event(type="content_block_delta", index=index, delta=_Part() as delta):
-                if delta.partial_json:
-                    self._pieces.setdefault(index, []).append(delta.partial_json)
-                    yield None
+                if delta.partial_json and index in self._pieces:
+                    self._pieces[index].append(delta.partial_json)
                 yield from _interpret_part(delta)
             case _Event(type="message_delta", delta=delta, usage=usage):
                 if delta is not None:
@@ -160,16 +163,16 @@ class AnthropicReply:
     def _finish(self) -> Iterator[Delta]:
         for index, (block, pieces) in enumerate(self._calls):
             # An input that does not come in pieces is in the beginning of its block.
-            arguments = "".join(pieces) or msgspec.json.encode(block.input or {}).decode()
+            arguments = "".join(pieces) or object_text(block.input)
             yield ToolCall(index, block.id or "", block.name or "", arguments)
         yield Finish(self._stop_reason)
 
 
-def _interpret_part(part: _Part) -> Iterator[Delta]:
+def _interpret_part(part: _Part) -> Iterator[Delta | None]:
     match part:
         case _Part(type="text" | "text_delta", text=str(text)) if text:
             yield Text(text)
         case _Part(type="thinking" | "thinking_delta", thinking=str(thought)) if thought:
             yield Reasoning(thought)
         case _:
-            pass
+            yield None

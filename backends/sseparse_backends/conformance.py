@@ -113,8 +113,10 @@ def check(
       is cut, and it raises IncompleteStream, unless all was there and the service had said so;
     - `error`, between any two events of the reply, raises BackendError, with the text so far.
 
-    Raises AssertionError where it does not.
+    Raises AssertionError where it does not, and ValueError for an `every` below 1.
     """
+    if every is not None and every < 1:
+        raise ValueError(f"every must be at least 1, or None: {every}")
     _expect_media_types(backend, content_type)
     _expect_refused_option(backend)
 
@@ -138,7 +140,7 @@ def check(
     disturbed = receive(backend, interrupted(), content_type=content_type)
     _expect_same(disturbed, whole, "with another reply at the same time", "without")
 
-    every = every or len(body) // _CUTS + 1
+    every = len(body) // _CUTS + 1 if every is None else every
     for position in range(0, len(body), every):
         start, rest = body[:position], body[position:]
         how = f"cut in two after {position} bytes"

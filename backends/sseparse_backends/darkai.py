@@ -17,6 +17,7 @@ import msgspec
 from sseparse import InvalidJSON, ServerSentEvent, SSEDecoder, decoder_for
 
 from ._contract import BackendError, Delta, Finish, Messages, Request, Text
+from ._service import below
 
 if TYPE_CHECKING:
     from ._stream import ReplyStream
@@ -51,7 +52,7 @@ class DarkAI:
 
     def __post_init__(self, base_url: str | None) -> None:
         if base_url is not None:
-            object.__setattr__(self, "api_endpoint", f"{base_url.rstrip('/')}/chat")
+            object.__setattr__(self, "api_endpoint", below(base_url, "/chat"))
         # Wrong limits are refused here, not with the first reply.
         SSEDecoder(max_event_size=self.max_event_size)
 

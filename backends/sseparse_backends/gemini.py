@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from sseparse import ServerSentEvent, SSEDecoder, UnknownField
+from sseparse import EventTooLarge, ServerSentEvent, SSEDecoder, UnknownField
 
 from ._contract import (
     BackendError,
@@ -31,7 +31,7 @@ from ._contract import (
     ToolCall,
     Usage,
 )
-from ._reading import Message, read
+from ._reading import Message, object_text, read
 from ._service import Service, conversation
 
 _ROLES = {
@@ -58,9 +58,10 @@ class Gemini(Service):
 
     For the other arguments see Service; the variable GOOGLE_API_KEY is not looked at. Only the
     first of several candidates is read, and calls of functions only whole, so that
-    streamFunctionCallArguments must stay off. Gemini 3 wants the thoughtSignature of a call back
-    with its result: as no delta has it, send "skip_thought_signature_validator", which Google
-    accepts for one.
+    streamFunctionCallArguments must stay off. Of an old model that gives a finishReason with each
+    piece, a body that is cut between two of them cannot be told from a whole one. Gemini 3 wants
+    the thoughtSignature of a call back with its result: as no delta has it, send
+    "skip_thought_signature_validator", which Google accepts for one.
     """
 
     name = "gemini"
@@ -105,7 +106,7 @@ class Gemini(Service):
 
     def reply(self, content_type: str) -> GeminiReply:
         """Return a new reply; see Backend.reply. A body must be text/event-stream."""
-        return GeminiReply(self.event_stream(content_type))
+        return GeminiReply(self.event_stream(content_type), self.max_event_size)
 
 
 def _content(message: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -134,7 +135,7 @@ def _part(part: Any) -> Any:
 class _FunctionCall(msgspec.Struct):
     id: str | None = None
     name: str | None = None
-    args: msgspec.Raw = msgspec.Raw(b"{}")
+    args: msgspec.Raw = msgspec.Raw()
 
 
 class _Part(msgspec.Struct, rename="camel"):
@@ -174,13 +175,20 @@ _STRING = re.compile(r'"(?:[^"\\]|\\.)*+"?')
 class GeminiReply:
     """One answer in flight."""
 
-    def __init__(self, decoder: SSEDecoder[ServerSentEvent | UnknownField]) -> None:
+    def __init__(
+        self,
+        decoder: SSEDecoder[ServerSentEvent | UnknownField],
+        max_event_size: int | None,
+    ) -> None:
         self.decoder = decoder
         self._tool_calls = 0
         self._finish_reason: str | None = None
-        # The lines so far of JSON in no data field, and how many of its braces are open.
+        # The lines so far of JSON in no data field, their size, and how many of its braces are
+        # open. They are no event to the decoder, and so without its limit.
         self._lines: list[str] = []
+        self._size = 0
         self._depth = 0
+        self._max_event_size = max_event_size
 
     def interpret(self, event: ServerSentEvent | UnknownField, /) -> Iterator[Delta]:
         """Return what `event` adds to the reply; see Reply.interpret."""
@@ -211,21 +219,24 @@ class GeminiReply:
             if part.text:
                 yield Reasoning(part.text) if part.thought else Text(part.text)
             if (call := part.function_call) is not None:
-                arguments = bytes(call.args).decode()
+                arguments = object_text(call.args)
                 yield ToolCall(self._tool_calls, call.id or "", call.name or "", arguments)
                 self._tool_calls += 1
         self._finish_reason = candidate.finish_reason or self._finish_reason
 
     def _join(self, field: UnknownField) -> ServerSentEvent | UnknownField:
         """Return the event that JSON in no data field would be, with its last line."""
-        if not self._lines and not field.name.startswith("{"):
+        if not self._lines and not field.name.lstrip().startswith(("{", "[")):
             return field
         line = f"{field.name}:{field.value}" if field.value else field.name
         self._lines.append(line)
+        self._size += len(line)
+        if self._max_event_size is not None and self._size > self._max_event_size:
+            raise EventTooLarge(self._max_event_size)
         outside = _STRING.sub("", line)
         self._depth += outside.count("{") - outside.count("}")
         if self._depth > 0:
             return field
         data = "\n".join(self._lines)
-        self._lines, self._depth = [], 0
+        self._lines, self._size, self._depth = [], 0, 0
         return ServerSentEvent(data=data)

@@ -15,7 +15,7 @@ import msgspec
 from sseparse import NDJSONDecoder, decoder_for
 
 from ._contract import Delta, Finish, Messages, Reasoning, Request, Text, ToolCall, Usage
-from ._reading import Message, raise_error
+from ._reading import Message, object_text, raise_error
 from ._service import Service, conversation
 
 _PARAMETERS = frozenset(
@@ -76,7 +76,7 @@ class Ollama(Service):
 
 class _Function(msgspec.Struct):
     name: str | None = None
-    arguments: msgspec.Raw = msgspec.Raw(b"{}")
+    arguments: msgspec.Raw = msgspec.Raw()
 
 
 class _ToolCall(msgspec.Struct):
@@ -118,7 +118,7 @@ class OllamaReply:
             yield Text(message.content)
         for call in message.tool_calls or ():
             function = call.function or _Function()
-            arguments = bytes(function.arguments).decode()
+            arguments = object_text(function.arguments)
             yield ToolCall(self._tool_calls, call.id or "", function.name or "", arguments)
             self._tool_calls += 1
         if line.done:

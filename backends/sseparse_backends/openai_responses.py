@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, ClassVar
 
 import msgspec
@@ -142,7 +143,7 @@ class OpenAIResponsesReply:
 
     def __init__(self, decoder: SSEDecoder[ServerSentEvent | UnknownField]) -> None:
         self.decoder = decoder
-        self._any_text = False
+        self._said: list[str] = []
         self._tool_calls = ToolCalls()
 
     def interpret(self, event: ServerSentEvent | UnknownField, /) -> Iterator[Delta | None]:
@@ -151,38 +152,43 @@ class OpenAIResponsesReply:
             return  # it does not say how the response ended
         match read(event, _decode):
             case _TextDelta(delta=str(text)) if text:
-                self._any_text = True
+                self._said.append(text)
                 yield Text(text)
             case _ReasoningDelta(delta=str(text)) if text:
                 yield Reasoning(text)
             case _Arguments(output_index=index, delta=None) as done:
                 arguments = done.arguments or done.input
                 self._tool_calls.add(index, None, None, arguments, whole=True)
+                yield None
             case _Arguments(output_index=index, delta=delta):
                 self._tool_calls.add(index, None, None, delta)
                 yield None
             case _OutputItem(output_index=index, item=item):
                 _add_call(self._tool_calls, index, item)
+                yield None
             case _End(type=name, response=response):
                 raise_error(response)
+                name = name or ""
                 if name == "response.failed" or response.status in ("failed", "cancelled"):
                     raise BackendError(response.status or name)
-                yield from self._finish(response)
+                yield from self._finish(name, response)
             case _:
                 pass
 
-    def _finish(self, response: _Response) -> Iterator[Delta]:
+    def _finish(self, name: str, response: _Response) -> Iterator[Delta]:
         # Some servers send the text or the calls only here, and others nothing here.
         tool_calls = ToolCalls()
         for index, item in enumerate(response.output or ()):
             _add_call(tool_calls, index, item)
-            if not self._any_text:
-                yield from _texts(item)
+        said = "".join(self._said)
+        text = "".join(chain.from_iterable(map(_texts, response.output or ())))
+        if len(text) > len(said) and text.startswith(said):
+            yield Text(text[len(said) :])
         yield from tool_calls.take() or self._tool_calls.take()
         if (usage := response.usage) is not None:
             yield Usage(usage.input_tokens or 0, usage.output_tokens or 0)
         details = response.incomplete_details or _IncompleteDetails()
-        yield Finish(details.reason or response.status)
+        yield Finish(details.reason or response.status or name.removeprefix("response."))
 
 
 def _add_call(tool_calls: ToolCalls, index: int | None, item: _Item) -> None:
@@ -196,13 +202,13 @@ def _add_call(tool_calls: ToolCalls, index: int | None, item: _Item) -> None:
             pass
 
 
-def _texts(item: _Item) -> Iterator[Text]:
+def _texts(item: _Item) -> Iterator[str]:
     match item:
         case _Item(type="message", content=[*parts]):
             for part in parts:
                 match part:
-                    case {"text": str(text)} | {"refusal": str(text)} if text:
-                        yield Text(text)
+                    case {"text": str(text)} | {"refusal": str(text)}:
+                        yield text
                     case _:
                         pass
         case _:
