@@ -194,25 +194,26 @@ class Exchange:
         taken: list[Delta] = []
         try:
             for delta in chain.from_iterable(map(interpret, events)):
-                self.content += not isinstance(delta, Usage)
-                if delta is None:
-                    continue
-                self.begun = True
-                taken.append(delta)
                 self._note(delta)
-                if self.state is State.FINISHED:
-                    return taken
+                if delta is not None:
+                    taken.append(delta)
+                    if self.state is State.FINISHED:
+                        break
         except Exception as failure:  # the backend's own: raised later, after the deltas before it
             error = failure
+        self.begun = self.begun or len(taken) > 0
+        if self.state is State.FINISHED:
+            return taken
         if isinstance(error, BackendError):
             error.text = self.text
         if error is not None:
             self.fail(error)
         return taken
 
-    def _note(self, delta: Delta) -> None:
+    def _note(self, delta: Delta | None) -> None:
         match delta:
             case Text(text):
+                self.content += 1
                 self._text.write(text)
             case Usage():
                 self.usage = delta
@@ -220,7 +221,7 @@ class Exchange:
                 self.finish_reason = reason
                 self._enter(State.FINISHED)
             case _:
-                pass
+                self.content += 1
 
     def _incomplete(self, cause: Exception | None) -> IncompleteStream:
         error = IncompleteStream(self.text)
