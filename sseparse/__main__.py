@@ -57,7 +57,10 @@ class CommandLine(click.Group):
         except BrokenPipeError:
             raise  # click knows what to do
         except (sseparse.ProtocolError, OSError, ValueError, ImportError) as error:
-            message = one_line(str(error)) or type(error).__name__
+            message = str(error) or type(error).__name__
+            if isinstance(error, sseparse.IncompleteStream) and error.__cause__ is not None:
+                message += f": {error.__cause__}"
+            message = one_line(message)
             raise click.ClickException(message) from error
         except BaseException as error:
             if not _is_interrupt(error):

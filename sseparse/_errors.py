@@ -14,11 +14,14 @@ constructor's arguments, so that the exceptions survive pickling and copying.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping
 from typing import Any
 
 from ._retry_after import retry_after
+
+_RETRY_DELAY = re.compile(rb'"retryDelay"\s*:\s*"(\d{1,9}(?:\.\d{1,9})?)s"')
 
 
 class ProtocolError(Exception):
@@ -115,8 +118,15 @@ class UnexpectedResponse(RemoteProtocolError):
 
     @property
     def retry_after(self) -> float | None:
-        """The seconds from now for which the server asks to wait; None where it does not."""
-        return retry_after(self.headers, time.time())
+        """The seconds from now for which the server asks to wait; None where it does not.
+
+        It is in Retry-After, or else in the body, where Google's services have it, as the
+        retryDelay of a google.rpc.RetryInfo.
+        """
+        seconds = retry_after(self.headers, time.time())
+        if seconds is None and (delay := _RETRY_DELAY.search(self.body)):
+            seconds = float(delay[1])
+        return seconds
 
     def __str__(self) -> str:
         content_type = self.headers.get("content-type", "no content type")

@@ -13,6 +13,9 @@ def retry_after(headers: Mapping[str, str], now: float) -> float | None:
     now: the seconds since the epoch, to which a date is compared. One that has passed is less
         than nothing.
     """
+    milliseconds = headers.get("retry-after-ms", "")  # no standard, but finer, where there is one
+    if milliseconds.isascii() and milliseconds.isdigit():
+        return float(milliseconds) / 1000
     value = headers.get("retry-after", "").strip(" \t")
     if value.isascii() and value.isdigit():
         # Unlike int(), float() takes any number of digits.

@@ -203,8 +203,9 @@ def test_reply_without_message_stop_is_incomplete() -> None:
         (ERROR, OVERLOADED),
         (ERROR.removeprefix(b"event: error\n"), OVERLOADED),
         (b"event: error\ndata: Internal Server Error\n\n", "Internal Server Error"),
+        (b"error: %s\n\n" % json.dumps({"error": OVERLOADED}).encode(), OVERLOADED),
     ],
-    ids=["typed", "untyped", "text"],
+    ids=["typed", "untyped", "text", "field"],
 )
 def test_error_inside_the_stream_is_a_backend_error(error: bytes, payload: object) -> None:
     failure = reply(HI + error + END, "Hi", raises=BackendError).error

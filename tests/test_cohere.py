@@ -153,12 +153,21 @@ def test_finish_may_have_no_reason() -> None:
     assert reply(event("message-end")).deltas == (Finish(),)
 
 
-def test_event_type_may_be_left_out() -> None:
-    body = b"".join(
-        b"data:" + line[6:] + b"\r\n\r\n"
-        for line in (START + text("Hi") + END).splitlines()
-        if line.startswith(b"data")
-    )
+@pytest.mark.parametrize(
+    "form",
+    [
+        b"data:%(data)s\r\n\r\n",
+        b"data: %(data)s\nevent: %(type)s\n\n",
+        b"event: %(type)s\ndata: %(data)s    \n\n",
+        b": ping\n\nevent:%(type)s\r\ndata:%(data)s\r\n\r\n",
+    ],
+    ids=["no-type", "data-first", "spaces", "crlf"],
+)
+def test_events_may_be_written_in_other_ways(form: bytes) -> None:
+    body = b""
+    for plain in (START + text("Hi") + end(usage=USAGE)).split(b"\n\n")[:-1]:
+        name, data = plain.split(b"\n")
+        body += form % {b"type": name[7:], b"data": data[6:]}
     assert reply(body, "Hi").deltas == (Text("Hi"), Usage(9, 5), Finish("COMPLETE"))
 
 
@@ -173,6 +182,7 @@ def test_reply_without_message_end_is_incomplete() -> None:
     [
         (ERROR, "overloaded"),
         (b'event: error\ndata: {"message": "overloaded"}\n\n', {"message": "overloaded"}),
+        (b'error: {"message": "overloaded"}\n\n', {"message": "overloaded"}),
         (end("ERROR"), "ERROR"),
         (end("TIMEOUT"), "TIMEOUT"),
         (end("ERROR", error="no GPU"), "no GPU"),

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Mapping
 from functools import partial
 from importlib.metadata import EntryPoint, EntryPoints
+from pathlib import Path
 
 import anyio
 import pytest
@@ -187,6 +188,27 @@ class TestChat:
         # The last of them came a tenth of a second after the first.
         assert 20 < float(found[2]) <= 200
 
+    def test_file_gets_the_text_and_nothing_else(self, served: Serve) -> None:
+        pieces: list[Mapping[str, object]] = []
+        for word in ("one ", "\x1b[1mtwo"):
+            pieces += [{"message": {"thinking": "Hm"}}, {"message": {"content": word}}]
+        result = run("chat", *talk(served([ollama(*pieces, {"done": True})])))
+        assert result.stdout == "one \x1b[1mtwo\n"
+        assert result.stderr == "Hm\nHm\n"
+
+    def test_usage_tells_why_the_reply_ended(self, served: Serve) -> None:
+        end = {"done": True, "done_reason": "length\x1b[1m"}
+        result = run("chat", *talk(served([ollama(end)])), "--usage")
+        assert result.stderr.endswith(", finished: length\N{REPLACEMENT CHARACTER}[1m\n")
+
+    def test_cause_of_a_cut_is_told(self, served: Serve) -> None:
+        start = head(200, "content-length: 1000", content_type="application/x-ndjson")
+        result = run("chat", *talk(served([start + line({"message": {"content": "Hi"}})])))
+        assert result.exit_code == 1
+        assert re.search(
+            r"before it was finished \(characters so far: 2\): http://.*: \w+", result.stderr
+        )
+
     def test_usage_of_a_reply_without_content_has_no_times(self, served: Serve) -> None:
         server = served([ollama({"done": True, "prompt_eval_count": 7})])
         result = run("chat", *talk(server), "--usage")
@@ -277,6 +299,36 @@ def test_a_backend_that_cannot_be_loaded_is_told_in_a_line(monkeypatch: pytest.M
     result = run("chat", "Hello", "--backend", "broken")
     assert words in result.stderr
     assert result.exit_code == 1
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        ("raise RuntimeError('boom')", "boom"),
+        ("class Theirs:\n    default_model = 'x'", "no attribute 'models'"),
+        ("class Theirs:\n    def __init__(self, key): pass", "argument: 'key'"),
+        (
+            "class Theirs:\n    models = ()\n    default_model = '[red]\\x1b[31mx'",
+            "[red]\N{REPLACEMENT CHARACTER}[31mx",
+        ),
+    ],
+)
+def test_a_backend_of_others_neither_hides_the_rest_nor_steers_the_terminal(
+    code: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "theirs.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "theirs", raising=False)
+    entries = [
+        EntryPoint("theirs", "theirs:Theirs", "sseparse.backends"),
+        EntryPoint("ours", "sseparse_backends.darkai:DarkAI", "sseparse.backends"),
+    ]
+    monkeypatch.setattr(_registry, "entry_points", EntryPoints(entries).select)
+    monkeypatch.setenv("COLUMNS", "200")
+    result = run("backends")
+    assert result.exit_code == 0
+    assert "llama-3-70b" in result.stdout
+    assert words in result.stdout
 
 
 def test_the_installed_backends_are_listed() -> None:

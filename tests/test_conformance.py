@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeGuard
+from typing import Any, ClassVar, TypeGuard, cast
 
 import pytest
 from hypothesis import given, settings
@@ -476,6 +476,33 @@ def test_wrong_backend_is_told_what_is_wrong(backend: Backend, message: str) -> 
         check(backend, BODY, text="Pretty Polly")
 
 
+@pytest.mark.parametrize(
+    ("request_", "message"),
+    [
+        (lambda messages, *, model: None, "request.. returns None, which is no Request"),
+        (lambda messages, *, model: {}, "request.. returns {}, which is no Request"),
+        (
+            lambda messages, *, model: Request(
+                "POST", "http://127.0.0.1/", {}, cast("Any", "text")
+            ),
+            "which is no Request with bytes for a body",
+        ),
+        (lambda messages: Request("POST", "http://127.0.0.1/"), "model=None.* raises it"),
+    ],
+)
+def test_wrong_request_is_told_what_is_wrong(request_: Any, message: str) -> None:
+    backend = Parrot(ParrotReply)
+    backend.__dict__["request"] = request_
+    with pytest.raises(AssertionError, match=message):
+        check(backend, BODY, text="Pretty Polly")
+
+
+@pytest.mark.parametrize("every", [0, -1])
+def test_every_so_many_bytes_are_one_at_least(every: int) -> None:
+    with pytest.raises(ValueError, match=f"every must be at least 1: {every}"):
+        check(Parrot(ParrotReply), BODY, text="Pretty Polly", every=every)
+
+
 def test_backend_that_asks_for_a_key_first_passes_without_one() -> None:
     class Secretive(Parrot):
         def request(self, messages: Messages, **options: Any) -> Request:
@@ -525,9 +552,11 @@ def test_unfinished_event_is_not_interrupted_by_an_error() -> None:
 
 @pytest.mark.parametrize(
     ("length", "every", "replies"),
-    [(1999, None, 2 * 1999), (20_000, None, 2 * 1819), (20_000, 1000, 2 * 20)],
+    [(1999, 1, 2 * 1999), (3000, 1, 2 * 3000), (20_000, 1000, 2 * 20)],
 )
-def test_long_body_is_cut_at_some_bytes_only(length: int, every: int | None, replies: int) -> None:
+def test_body_is_cut_at_each_byte_or_at_every_so_many(
+    length: int, every: int, replies: int
+) -> None:
     made = 0
 
     def new_reply() -> Reply:

@@ -133,6 +133,32 @@ def test_body_is_shown_in_short_and_cannot_steer_a_terminal(body: bytes, shown: 
     assert error.body == body
 
 
+GOOGLE = b'{"error": {"details": [{"@type": "x/google.rpc.RetryInfo", "retryDelay": "%s"}]}}'
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "seconds"),
+    [
+        ({}, b"", None),
+        ({"retry-after": "soon"}, b"", None),
+        ({"retry-after": "7"}, b"", 7),
+        ({"retry-after": "1", "retry-after-ms": "250"}, b"", 0.25),
+        ({"retry-after-ms": "-1"}, b"", None),
+        ({}, GOOGLE % b"47s", 47),
+        ({}, GOOGLE % b"47.5s", 47.5),
+        ({}, GOOGLE % b"soon", None),
+        ({}, GOOGLE % (b"9" * 5000 + b"s"), None),
+        ({"retry-after": "7"}, GOOGLE % b"47s", 7),
+    ],
+)
+def test_wait_is_in_a_header_field_or_in_the_body(
+    headers: dict[str, str], body: bytes, seconds: float | None
+) -> None:
+    error = UnexpectedResponse(429, headers, body)
+    assert error.retry_after == seconds
+    assert ("(retry after" in str(error)) == (seconds is not None)
+
+
 def test_content_type_cannot_steer_a_terminal_either() -> None:
     error = UnexpectedResponse(400, {"content-type": "\x1b[2J"}, b"a")
     assert str(error) == "HTTP 400 (\ufffd[2J): a"

@@ -70,6 +70,26 @@ def test_text_comes_in_parts_and_the_end_of_the_body_finishes_it() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    "form", [b"data:%s\n\n", b"data: %s   \r\n\r\n", b"data: %s\nevent: message\n\n: ping\n\n"]
+)
+def test_events_may_be_written_in_other_ways(form: bytes) -> None:
+    data = b"".join(
+        form % json.dumps(item).encode()
+        for item in (chunk(part("H")), chunk(part("i"), finish="STOP"))
+    )
+    assert deltas(data, "Hi") == [Text("H"), Text("i"), Finish("STOP")]
+
+
+@pytest.mark.parametrize(
+    "error", [b'error: {"code": 503}\n\n', b'event: error\ndata: {"code": 503}\n\n']
+)
+def test_error_may_be_a_field_or_an_event(error: bytes) -> None:
+    outcome = check(GEMINI, body(chunk(part("Hi"))) + error, text="Hi", raises=BackendError)
+    assert isinstance(outcome.error, BackendError)
+    assert outcome.error.payload == {"code": 503}
+
+
 def test_what_comes_after_the_finish_reason_still_counts() -> None:
     data = body(chunk(part("Hi"), finish="STOP"), usage(3, candidatesTokenCount=1))
     assert deltas(data, "Hi") == [Text("Hi"), Usage(3, 1), Finish("STOP")]
@@ -151,9 +171,26 @@ def test_other_lines_that_are_no_field_are_ignored() -> None:
     assert deltas(data, "Hi") == [Text("Hi"), Finish("STOP")]
 
 
-def test_array_in_no_data_field_is_no_end() -> None:
-    data = body(chunk(part("Hi"), finish="STOP")) + b'[{\n  "error": {"code": 503}\n}]\n'
-    check(GEMINI, data, text="Hi", raises=InvalidJSON)
+@pytest.mark.parametrize(
+    "error",
+    [
+        b'[{"error": {"code": 503}}]\n',
+        b'[{\n  "error": {"code": 503}\n}]\n',
+        b'[\n{"error": {"code": 503}}\n]\n',
+    ],
+)
+def test_error_in_an_array_in_no_data_field_is_an_error(error: bytes) -> None:
+    data = body(chunk(part("Hi"), finish="STOP")) + error
+    outcome = check(GEMINI, data, text="Hi", error=error, raises=BackendError)
+    assert isinstance(outcome.error, BackendError)
+    assert outcome.error.payload == {"code": 503}
+
+
+@pytest.mark.parametrize("name", [b"", b"event: progress\n"])
+def test_event_of_a_new_type_may_have_anything_in_it(name: bytes) -> None:
+    new = b'event: new\ndata: {"candidates": 3, "error": 1}\n\nevent: new\ndata: text\n\n'
+    data = new + name + body(chunk(part("Hi"), finish="STOP"))
+    assert deltas(data, "Hi") == [Text("Hi"), Finish("STOP")]
 
 
 def test_json_in_no_data_field_has_the_limit_of_an_event() -> None:

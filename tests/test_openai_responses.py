@@ -249,7 +249,6 @@ def test_error_inside_the_stream_is_a_backend_error(error: bytes, payload: objec
     [
         b'{"type": "resp',
         b"[]",
-        b'{"type": 7}',
         b'{"type": "response.output_text.delta", "delta": 7}',
     ],
 )

@@ -74,7 +74,7 @@ def test_error_is_a_backend_error_with_its_payload(
     event: ServerSentEvent | UnknownField, payload: Any
 ) -> None:
     with pytest.raises(BackendError) as caught:
-        read(event, decode)
+        read(event, decode, {"delta"})
     assert caught.value.payload == payload
 
 
@@ -85,7 +85,6 @@ def test_error_is_a_backend_error_with_its_payload(
         ServerSentEvent(data="[1]"),
         ServerSentEvent(data='{"text": "Hi"'),
         ServerSentEvent(data='{"text": 7}'),
-        ServerSentEvent(data='{"text": "\\ud800"}'),
         ServerSentEvent(data='{"text": ' + "[" * 100_000),
         ServerSentEvent("delta", ' {"text": 7}'),
     ],
@@ -93,9 +92,35 @@ def test_error_is_a_backend_error_with_its_payload(
 )
 def test_data_that_is_not_what_it_should_be_is_invalid_json(event: ServerSentEvent) -> None:
     with pytest.raises(InvalidJSON, match=r"^invalid JSON in an event: ") as caught:
-        read(event, decode)
+        read(event, decode, {"delta"})
     assert caught.value.line == event.data.encode()[:256]
     assert caught.value.__cause__ is not None
+
+
+@pytest.mark.parametrize(
+    "data", ["text", "[1]", '{"text": 7}', '{"type": 5, "text": []}', '{"error": "its own"}']
+)
+def test_event_of_a_type_that_is_not_known_may_have_anything_in_it(data: str) -> None:
+    assert read(ServerSentEvent("progress", data), decode) is None
+
+
+def test_event_of_a_type_that_is_not_known_counts_if_it_can_be_read() -> None:
+    assert read(ServerSentEvent("progress", '{"text": "Hi"}'), decode) == Chunk(text="Hi")
+
+
+@pytest.mark.parametrize(
+    ("escaped", "text"),
+    [
+        (r"\ud83d", "\N{REPLACEMENT CHARACTER}"),
+        (r"\uDE00!", "\N{REPLACEMENT CHARACTER}!"),
+        (r"\ud83d\ud83d\ude00\n", "\N{REPLACEMENT CHARACTER}😀\n"),
+        (r"\ude00\ud83d", "\N{REPLACEMENT CHARACTER}" * 2),
+        (r"\\ud83d \ud83d", "\\ud83d \N{REPLACEMENT CHARACTER}"),
+        (r"\\\ud83d \"", '\\\N{REPLACEMENT CHARACTER} "'),
+    ],
+)
+def test_half_a_surrogate_pair_is_a_replacement_character(escaped: str, text: str) -> None:
+    assert read(ServerSentEvent(data=f'{{"text": "{escaped}"}}'), decode) == Chunk(text=text)
 
 
 # Calls of tools.
@@ -128,6 +153,10 @@ B = ToolCall(1, "b", "time", "{}")
         ([(7, "a", "weather", '{"city": "Rome"}'), (3, "b", "time", "{}")], [A, B]),
         ([(0, "a", "weather", '{"city": "Rome"}'), (0, "b", "time", "{}")], [A, B]),
         ([(None, "a", "weather", '{"city": "Rome"}'), (None, "b", "time", "{}")], [A, B]),
+        # A first piece without an index belongs to those that have one, by the ID or without.
+        ([(None, "a", "weather", '{"city":'), (0, None, None, ' "Rome"}')], [A]),
+        ([(None, "a", "weather", '{"city":'), (0, "a", None, ' "Rome"}')], [A]),
+        ([(None, "a", "weather", '{"city": "Rome"}'), (1, "b", "time", "{}")], [A, B]),
         # Without an ID, another name begins another call, and so do arguments that begin anew.
         (
             [(0, None, "f", '{"a": 1}'), (0, None, "g", "{}"), (0, None, "g", ' {"b": 2}')],

@@ -60,6 +60,21 @@ def test_unknown_name_is_told_the_known_ones() -> None:
         get_backend("dark")
 
 
+def test_two_backends_of_one_name_are_told_apart_by_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    info = tmp_path / "imposter-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: imposter\nVersion: 1.0\n")
+    entries = "[sseparse.backends]\ndarkai = tests.servers:Chatter\n"
+    (info / "entry_points.txt").write_text(entries)
+    monkeypatch.syspath_prepend(tmp_path)
+    words = "more than one backend is called 'darkai': sseparse_backends.darkai:DarkAI, tests.ser"
+    with pytest.raises(ValueError, match=words):
+        get_backend("darkai")
+    assert installed_backends().count("darkai") == 1
+
+
 @pytest.mark.usefixtures("chatter_package")
 def test_backend_of_another_package_is_found() -> None:
     assert isinstance(get_backend("chatter"), Chatter)

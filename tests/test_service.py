@@ -7,6 +7,7 @@ import json
 import pickle
 from collections.abc import Mapping
 from dataclasses import FrozenInstanceError, dataclass
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import pytest
@@ -250,6 +251,10 @@ def test_option_that_it_does_not_have_is_a_type_error() -> None:
         sent(Example(), top=1, sead=1, stop=1)
 
 
+def test_mapping_of_any_kind_is_an_object() -> None:
+    assert sent(Example(), stop=MappingProxyType({"a": 1})) == {"model": "m", "stop": {"a": 1}}
+
+
 ENDLESS: list[Any] = []
 ENDLESS.append(ENDLESS)
 
@@ -336,7 +341,7 @@ def test_messages_are_sent_as_they_are(message: Mapping[str, Any]) -> None:
 )
 @pytest.mark.parametrize("before", [[], [USER]], ids=["first", "second"])
 def test_message_without_role_and_content_is_a_value_error(before: list[Any], message: Any) -> None:
-    with pytest.raises(ValueError, match=r"^a prompt is a str, or messages with a role and a con"):
+    with pytest.raises(ValueError, match=r"^a prompt is a str, or a list of messages with a role"):
         conversation([*before, message])
 
 
@@ -346,7 +351,7 @@ def test_message_without_role_and_content_is_a_value_error(before: list[Any], me
     ids=repr,
 )
 def test_what_is_neither_a_str_nor_a_sequence_is_a_value_error(messages: Any) -> None:
-    with pytest.raises(ValueError, match=r"^a prompt is a str, or messages"):
+    with pytest.raises(ValueError, match=r"^a prompt is a str, or a list of messages"):
         conversation(messages)
 
 
@@ -368,7 +373,7 @@ def test_items_are_accepted_where_they_are_asked_for() -> None:
 
 @pytest.mark.parametrize("item", [{"type": None}, {"type": "message", "role": None}, {}])
 def test_item_has_a_type_in_place_of_a_role(item: Any) -> None:
-    with pytest.raises(ValueError, match=r"^a prompt is a str, or messages"):
+    with pytest.raises(ValueError, match=r"^a prompt is a str, or a list of messages"):
         conversation([USER, item], items=True)
 
 
@@ -383,6 +388,43 @@ SERVICES: dict[type[Service], str] = {
     OpenAI: "authorization",
     OpenAIResponses: "authorization",
 }
+
+
+@pytest.mark.parametrize(
+    "argument",
+    [
+        *({"base_url": 5}, {"base_url": None}, {"api_key": b"k"}, {"api_key": 5}),
+        *({"extra_headers": 5}, {"extra_headers": [("a", "b")]}, {"extra_body": "{}"}),
+    ],
+    ids=repr,
+)
+def test_argument_of_the_wrong_type_is_a_type_error(argument: dict[str, Any]) -> None:
+    with pytest.raises(TypeError, match=f"^{next(iter(argument))} cannot be a "):
+        Example(**argument)
+
+
+@pytest.mark.parametrize("fields", [{"x y": "1"}, {"x": "secret\n"}, {"x": " secret"}])
+def test_header_field_that_cannot_be_sent_is_refused_and_not_shown(fields: dict[str, str]) -> None:
+    with pytest.raises(ValueError, match="header field") as caught:
+        Example(extra_headers=fields)
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "key", ["secret\n", " secret", "sec ret", "secret\x07", "\t", "secret\udc80"]
+)
+def test_key_that_cannot_be_one_is_refused_and_not_shown(key: str) -> None:
+    with pytest.raises(ValueError, match="white space, or a line end, in the API key") as caught:
+        Example(api_key=key).request()
+    assert "ret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "base_url", ["https://api.example", "https://API.Example:443/v2/", "http://api.example/v1"]
+)
+def test_public_address_needs_a_key_however_it_is_written(base_url: str) -> None:
+    with pytest.raises(ValueError, match="needs an API key"):
+        Example(base_url=base_url).request()
 
 
 @pytest.fixture(params=SERVICES, ids=lambda service: service.__name__)
@@ -451,5 +493,7 @@ def test_option_that_a_service_does_not_have_is_a_type_error(service_class: Any)
     ],
 )
 def test_service_refuses_what_is_no_prompt(service_class: Any, messages: Any) -> None:
-    with pytest.raises(ValueError, match=r"there is no message to send|a prompt is a str, or mess"):
+    with pytest.raises(
+        ValueError, match=r"there is no message to send|a prompt is a str, or a list"
+    ):
         service_class(api_key="k").request(messages)

@@ -404,6 +404,7 @@ async def test_refusal_is_raised_on_entering_with_the_words_of_the_service(
                 pytest.fail("it was refused")
         error = caught.value
         assert (error.status, error.body.decode()) == (status, said)
+        assert isinstance(error.__cause__, ValueError) == (status == 200)
         assert error.headers["content-type"] == content_type
         assert error.headers["x-request-id"] == "7"
         assert said in str(error)
@@ -1025,6 +1026,22 @@ async def test_failure_after_the_end_of_a_reply_is_only_logged(
     assert caplog.text == ""
     assert await collect(ask(memory(BODY, ZeroDivisionError("surprise")))) == (TEXTS, None)
     assert "surprise" in caplog.text
+
+
+async def test_finished_reply_that_is_left_gives_its_connection_back_too(
+    transport: Transport,
+) -> None:
+    async def converse(connection: SocketStream, server: Server) -> None:
+        while True:
+            await answer(KEPT, LAST_CHUNK)(connection, server)
+
+    async with serve(converse) as server:
+        for _ in range(3):
+            async with ask(transport, server) as reply:
+                async for delta in reply.deltas():
+                    if isinstance(delta, Finish):
+                        break
+        assert server.connections == 1
 
 
 async def test_connection_of_a_reply_that_is_left_early_is_closed(transport: Transport) -> None:

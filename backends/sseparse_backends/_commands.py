@@ -12,9 +12,10 @@ from typing import Any
 
 import click
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
-from sseparse._commands import async_backend, harmless, run, styled
+from sseparse._commands import async_backend, harmless, one_line, run, styled
 from sseparse.transports import Transport
 from sseparse.transports.httpx2 import HTTPX2Transport
 
@@ -141,14 +142,15 @@ async def _print(reply: ReplyStream) -> float | None:
                 continue
             first = first or time.monotonic()
             err = isinstance(delta, Reasoning)
-            if line_err not in (None, err):
+            # What goes into a file is the text and nothing else.
+            if line_err not in (None, err) and (line_err or sys.stdout.isatty()):
                 click.echo(err=line_err)
             line_err = err
             if err:
                 thought = styled(harmless(delta.text, sys.stderr), sys.stderr, dim=True)
                 click.echo(thought, nl=False, err=True, color=True)
             else:
-                click.echo(harmless(delta.text, sys.stdout), nl=False)
+                click.echo(harmless(delta.text, sys.stdout), nl=False, color=True)
     finally:
         if line_err is not None:
             click.echo(err=line_err)
@@ -165,6 +167,8 @@ def _tell_usage(reply: ReplyStream, start: float, first: float | None) -> None:
         words.append(f"the first after {first - start:.2f} s")
         if reply.usage is not None and end > first:
             words.append(f"{reply.usage.output_tokens / (end - first):.1f} tokens a second")
+    if reply.finish_reason is not None:
+        words.append(f"finished: {one_line(reply.finish_reason)}")
     click.echo(", ".join(words), err=True)
 
 
@@ -175,9 +179,9 @@ def backends() -> None:
     for name in installed_backends():
         try:
             backend = get_backend(name)
-        except (ImportError, TypeError, ValueError) as error:
-            table.add_row(name, str(error))
-        else:
             models = ", ".join(backend.models) or "those of the service"
-            table.add_row(name, backend.default_model, models)
+            row = [name, backend.default_model, models]
+        except Exception as error:  # of a backend of others, which hides none of the rest
+            row = [name, str(error) or repr(error)]
+        table.add_row(*(escape(one_line(str(cell))) for cell in row))
     Console().print(table)

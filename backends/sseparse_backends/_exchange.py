@@ -110,6 +110,8 @@ class Exchange:
         self._status = 0
         self._headers: Mapping[str, str] = {}
         self._refused_body = bytearray()
+        # What the backend says against the media type.
+        self._unreadable: ValueError | None = None
 
     @property
     def text(self) -> str:
@@ -130,7 +132,8 @@ class Exchange:
             return
         try:
             self._reply = self._backend.reply(headers.get("content-type", ""))
-        except ValueError:
+        except ValueError as error:
+            self._unreadable = error
             self._enter(State.REFUSED)
         else:
             self._enter(State.STREAMING)
@@ -230,6 +233,7 @@ class Exchange:
 
     def _refuse(self) -> None:
         error = UnexpectedResponse(self._status, self._headers, bytes(self._refused_body))
+        error.__cause__ = self._unreadable
         if self._status == 429 or self._status >= 500:
             self._fail_or_wait(error, error.retry_after or 0.0)
         else:

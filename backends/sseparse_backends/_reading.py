@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -21,7 +22,7 @@ class Message(msgspec.Struct):
     Or else the object is the error itself, as its type says, or its `object`, as vLLM has it.
     """
 
-    type: str | None = None
+    type: Any = None
     object: Any = None
     error: Any = None
 
@@ -34,20 +35,22 @@ def by_type(shapes: Mapping[str, type[T]]) -> Callable[[str], T | Message]:
 
     def decode(data: str) -> T | Message:
         message = msgspec.json.decode(data, type=Message)
-        shape = shapes.get(message.type or "")
+        shape = shapes.get(message.type) if isinstance(message.type, str) else None
         return message if shape is None else msgspec.json.decode(data, type=shape)
 
     return decode
 
 
-# Event types of which the data may be anything.
-_HEARTBEATS = frozenset({"heartbeat", "keep-alive", "keepalive", "ping"})
-
-
-def read(event: ServerSentEvent | UnknownField, decode: Callable[[str], T]) -> T | None:
+def read(
+    event: ServerSentEvent | UnknownField,
+    decode: Callable[[str], T],
+    types: Container[str] = frozenset(),
+) -> T | None:
     """Return the JSON of an event, or None where there is none that counts.
 
     decode: makes a Message of the data.
+    types: the event types that are known, besides "message". The data of others may be anything:
+        it counts only if it can be read, and is no error.
 
     Raises BackendError for an error, be it in the event type, the data or a field line, and
     InvalidJSON for data that is not what it should be.
@@ -58,16 +61,44 @@ def read(event: ServerSentEvent | UnknownField, decode: Callable[[str], T]) -> T
         return None
     if event.event == "error":
         raise BackendError(_payload(event.data))
-    if event.event in _HEARTBEATS or not event.data.strip():
+    if event.data.strip() in ("", "[DONE]"):
         return None
+    known = event.event == "message" or event.event in types
     try:
-        message = decode(event.data)
+        message = lenient(decode, event.data)
     except (msgspec.MsgspecError, RecursionError) as cause:
+        if not known:
+            return None
         raise InvalidJSON(f"invalid JSON in an event: {cause}", event.data.encode()) from cause
+    if not known:
+        return None if message.error is not None else message
     raise_error(message)
     if "error" in (message.type, message.object):
         raise BackendError(_payload(event.data))
     return message
+
+
+def lenient(decode: Callable[[str], T], data: str) -> T:
+    """Return what `decode` makes of JSON in which half a surrogate pair may be escaped.
+
+    It becomes U+FFFD: JavaScript cuts strings in the middle of a pair, and RFC 8259, section 8.2,
+    leaves open what becomes of that.
+    """
+    try:
+        return decode(data)
+    except msgspec.DecodeError:
+        whole = _SURROGATE.sub(_replacement, data)
+        if whole == data:
+            raise
+        return decode(whole)
+
+
+# An escape in a string, so that a backslash that is escaped itself escapes nothing; or a pair.
+_SURROGATE = re.compile(r"\\u[dD][89abAB]..\\u[dD][c-fC-F]..|\\u[dD][89a-fA-F]..|\\.")
+
+
+def _replacement(escape: re.Match[str]) -> str:
+    return "\N{REPLACEMENT CHARACTER}" if len(escape[0]) == len(r"\ud800") else escape[0]
 
 
 def raise_error(message: Message) -> None:
@@ -97,6 +128,7 @@ def object_text(raw: msgspec.Raw) -> str:
 
 @dataclass
 class _Call:
+    index: int | None
     id: str
     name: str
     arguments: list[str] = field(default_factory=list[str])
@@ -128,26 +160,30 @@ class ToolCalls:
         """
         call = self._find(index, id or None, name, arguments)
         if call is None:
-            call = _Call(id or "", name or "")
+            call = _Call(index, id or "", name or "")
             self._calls.append(call)
+        call.index = index if call.index is None else call.index
         call.id = call.id or id or ""
         call.name = call.name or name or ""
         if whole and arguments:
             call.arguments.clear()
         if arguments:
             call.arguments.append(arguments)
-        for key in ((None, None), (index, None), (None, call.id), (index, call.id)):
+        for key in ((None, None), (call.index, None), (None, call.id), (call.index, call.id)):
             self._last[key] = call
 
     def _find(
         self, index: int | None, id: str | None, name: str | None, arguments: str | None
     ) -> _Call | None:
+        last = self._last.get((None, None))
+        # A first piece without an index belongs to what comes with one.
+        adoptable = last if last is not None and last.index is None else None
         if id is not None:
             call = self._last.get((index, id))
             if call is None and index is not None:
-                call = self._last.get((index, ""))
+                call = self._last.get((index, "")) or adoptable
             return call if call is None or call.id in ("", id) else None
-        call = self._last.get((index, None))
+        call = self._last.get((index, None)) or adoptable
         if call is None or not name or not call.name:
             return call
         if index is None or name != call.name or _begins_anew(call, arguments):

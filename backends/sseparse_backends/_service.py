@@ -6,6 +6,7 @@ A backend of your own needs none of it: the contract is all that counts.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, cast
@@ -15,6 +16,7 @@ import msgspec
 
 from sseparse import ServerSentEvent, SSEDecoder, UnknownField, decoder_for
 from sseparse._secrets import credentials, shown
+from sseparse.transports._http import header
 
 from ._contract import Messages, Request
 
@@ -41,7 +43,8 @@ class Service:
     max_event_size: the largest event or line, in bytes, or None for no limit; see SSEDecoder,
         also for what it raises.
 
-    Raises ValueError for a base_url that is no http: or https: URL, and for a wrong limit.
+    Raises TypeError and ValueError for arguments of the wrong type, a base_url that is no http: or
+    https: URL, a header field that cannot be sent, and a wrong limit.
     """
 
     # The environment variable of the key, and whether the service answers nobody without one.
@@ -58,6 +61,14 @@ class Service:
     max_event_size: int | None = 64 * 1024 * 1024
 
     def __post_init__(self) -> None:
+        for name, kind in (
+            *(("base_url", str), ("api_key", str | None)),
+            *(("extra_headers", Mapping), ("extra_body", Mapping)),
+        ):
+            if not isinstance(value := getattr(self, name), kind):
+                raise TypeError(f"{name} cannot be a {type(value).__name__}")
+        for name, value in self.extra_headers.items():
+            header(name, value)
         below(self.base_url, "")
         object.__setattr__(self, "base_url", _Address(self.base_url))
         # A wrong limit is refused here, not with the first reply.
@@ -67,14 +78,16 @@ class Service:
 
     def key(self) -> str | None:
         """Return the key to send, None if there is none; raises ValueError where one is needed."""
-        at_home = self.base_url.rstrip("/") == type(self).base_url
-        has_key = self.api_key or credentials(self.extra_headers)
-        if self.needs_key and at_home and not has_key:
+        key = self.api_key or ""
+        if re.search(r"\s", key) or not key.isprintable():
+            raise ValueError("there is white space, or a line end, in the API key")
+        at_home = urlsplit(self.base_url).hostname == urlsplit(type(self).base_url).hostname
+        if self.needs_key and at_home and not (key or credentials(self.extra_headers)):
             raise ValueError(
                 f"{type(self).__name__} needs an API key: give it as api_key, or set the "
                 f"environment variable {self.key_variable}"
             )
-        return self.api_key or None
+        return key or None
 
     def post(
         self,
@@ -181,7 +194,9 @@ def conversation(
 
 def _expect_message(message: Any, items: bool, parts: bool) -> None:
     match message:
-        case {"role": str(), "content": str() | [*_]}:
+        case {"role": str(), "content": str()}:
+            pass
+        case {"role": str(), "content": [*blocks]} if all(isinstance(b, Mapping) for b in blocks):
             pass
         case {"role": str(), "tool_calls": [*_], **rest} if rest.get("content") is None:
             pass
@@ -194,4 +209,7 @@ def _expect_message(message: Any, items: bool, parts: bool) -> None:
 
 
 def _shape(value: object) -> str:
-    return f"a prompt is a str, or messages with a role and a content each, not {value!r:.100}"
+    return (
+        "a prompt is a str, or a list of messages with a role and a content each, not "
+        f"{value!r:.100}"
+    )

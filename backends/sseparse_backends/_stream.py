@@ -233,7 +233,11 @@ class ReplyStream:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        await self.aclose()
+        try:
+            if exc_type is None and self._exchange.state is State.FINISHED and not self._deltas:
+                await self._drain()
+        finally:
+            await self.aclose()
 
     async def aclose(self) -> None:
         """Close the connection at once, from any task; an iteration in progress is over."""

@@ -86,7 +86,7 @@ class _Start(msgspec.Struct):
 class _Part(msgspec.Struct):
     """The beginning of a block, or a delta, be it one of a block or of the message."""
 
-    type: str = ""
+    type: str | None = None
     text: str | None = None
     thinking: str | None = None
     id: str | None = None
@@ -128,7 +128,7 @@ class AnthropicReply:
 
     def interpret(self, event: ServerSentEvent | UnknownField, /) -> Iterator[Delta | None]:
         """Return what `event` adds to the reply; see Reply.interpret."""
-        match read(event, _decode):
+        match read(event, _decode, _TYPES):
             case _Event(type="message_start", message=_Start(usage=_Usage() as usage)):
                 yield self._count(usage)
             case _Event(type="content_block_start", index=index, content_block=_Part() as block):

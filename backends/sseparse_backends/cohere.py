@@ -122,7 +122,7 @@ class CohereReply:
 
     def interpret(self, event: ServerSentEvent | UnknownField, /) -> Iterator[Delta | None]:
         """Return what `event` adds to the reply; see Reply.interpret."""
-        match read(event, _decode):
+        match read(event, _decode, _TYPES):
             case _Event(type="message-end", delta=delta):
                 yield from self._finish(delta or _Delta())
             case _Event(index=index, delta=_Delta(message=_Message() as message)):

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import zip_longest
+from itertools import product, zip_longest
 from typing import Any
 
 from sseparse import Comment, IncompleteStream, UnknownField
@@ -36,9 +36,6 @@ from ._exchange import Exchange, State
 __all__ = ["Outcome", "check", "receive"]
 
 _EVENT_STREAM = "text/event-stream"
-
-# How many cuts of a body `check` looks at, if it is not told.
-_CUTS = 2000
 
 
 @dataclass(frozen=True)
@@ -89,7 +86,7 @@ def check(
     content_type: str = _EVENT_STREAM,
     error: bytes | None = None,
     raises: type[Exception] | None = None,
-    every: int | None = None,
+    every: int = 1,
 ) -> Outcome:
     """Check that `backend` keeps the contract for a body, and return what the body becomes.
 
@@ -98,14 +95,14 @@ def check(
     content_type: the Content-Type of the body.
     error: how the service reports an error inside a stream: a whole event, or line.
     raises: what the body ends with, if it is not a complete reply: BackendError, for example.
-    every: cut the body at every so many bytes only. By default it is cut at each byte, and one
-        that is longer than 2,000 bytes at some 2,000 of them: the time grows with the number of
-        cuts times the length.
+    every: cut the body at every so many bytes only. The time grows with the number of cuts times
+        the length: each byte of 20 kB takes some seconds.
 
     It holds that
 
     - the media type counts, whatever its case and parameters, and an HTML page is refused;
-    - an option that the service does not have is a TypeError;
+    - a prompt and a list of messages make a Request; an option that the service does not have is a
+      TypeError;
     - the text is `text`, calls of tools are numbered, and Finish is the last of all deltas;
     - replies share nothing;
     - the deltas, and the error, do not depend on how the body is cut into chunks;
@@ -115,10 +112,10 @@ def check(
 
     Raises AssertionError where it does not, and ValueError for an `every` below 1.
     """
-    if every is not None and every < 1:
-        raise ValueError(f"every must be at least 1, or None: {every}")
+    if every < 1:
+        raise ValueError(f"every must be at least 1: {every}")
     _expect_media_types(backend, content_type)
-    _expect_refused_option(backend)
+    _expect_requests(backend)
 
     def received(*chunks: bytes) -> Outcome:
         return receive(backend, chunks, content_type=content_type)
@@ -140,7 +137,6 @@ def check(
     disturbed = receive(backend, interrupted(), content_type=content_type)
     _expect_same(disturbed, whole, "with another reply at the same time", "without")
 
-    every = len(body) // _CUTS + 1 if every is None else every
     for position in range(0, len(body), every):
         start, rest = body[:position], body[position:]
         how = f"cut in two after {position} bytes"
@@ -204,7 +200,8 @@ def _expect_media_types(backend: Backend, content_type: str) -> None:
             first, second = backend.reply(same), backend.reply(same)
         except ValueError as error:
             raise AssertionError(
-                f"reply() refuses {same!r}: nothing counts but the media type, in any case"
+                f"reply() refuses {same!r}: give the content_type that the service sends, of which "
+                "nothing counts but the media type, in any case"
             ) from error
         _expect(first.decoder is not second.decoder, "two replies share a decoder")
     try:
@@ -214,7 +211,20 @@ def _expect_media_types(backend: Backend, content_type: str) -> None:
     raise AssertionError("reply() takes an HTML page: it should raise ValueError")
 
 
-def _expect_refused_option(backend: Backend) -> None:
+def _expect_requests(backend: Backend) -> None:
+    prompts: list[Messages] = ["Hi", [{"role": "user", "content": "Hi"}]]
+    for messages, model in product(prompts, (None, backend.default_model)):
+        try:
+            request: Any = backend.request(messages, model=model)
+        except ValueError:  # where it asks for a key first
+            continue
+        except TypeError as error:
+            raise AssertionError(f"request({messages!r}, model={model!r}) raises it") from error
+        body: Any = getattr(request, "body", None)
+        _expect(
+            isinstance(request, Request) and isinstance(body, bytes),
+            f"request() returns {request!r}, which is no Request with bytes for a body",
+        )
     try:
         backend.request("Hi", no_such_option=True)
     except (TypeError, ValueError):  # the latter where it asks for a key first

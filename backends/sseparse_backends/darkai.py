@@ -17,7 +17,7 @@ import msgspec
 from sseparse import InvalidJSON, ServerSentEvent, SSEDecoder, decoder_for
 
 from ._contract import BackendError, Delta, Finish, Messages, Request, Text
-from ._service import below
+from ._service import below, conversation
 
 if TYPE_CHECKING:
     from ._stream import ReplyStream
@@ -151,17 +151,11 @@ class DarkAIReply:
 
 def _prompt(messages: Messages) -> str:
     """Return the one text that DarkAI takes: a single message, or a transcript to go on with."""
-    if isinstance(messages, str):
-        return messages
-    if not messages:
-        raise ValueError("there is no message to send")
-    for message in messages:
-        match message:
-            case {"role": str(), "content": str()}:
-                pass
-            case _:
-                raise ValueError(f"a message has a role and a content, each a str: {message!r}")
-    if len(messages) == 1:
-        return str(messages[0]["content"])
-    turns = [f"{message['role'].capitalize()}: {message['content']}" for message in messages]
-    return "\n".join([*turns, "Assistant:"])
+    turns = conversation(messages)
+    for turn in turns:
+        if not isinstance(turn.get("content"), str):
+            raise ValueError(f"DarkAI takes messages with a str as their content: {turn!r:.100}")
+    if len(turns) == 1:
+        return str(turns[0]["content"])
+    lines = [f"{turn['role'].capitalize()}: {turn['content']}" for turn in turns]
+    return "\n".join([*lines, "Assistant:"])

@@ -149,7 +149,7 @@ class _Content(msgspec.Struct):
 
 
 class _Candidate(msgspec.Struct, rename="camel"):
-    index: int = 0
+    index: int | None = None
     content: _Content | None = None
     finish_reason: str | None = None
 
@@ -200,7 +200,7 @@ class GeminiReply:
         if chunk.prompt_feedback and chunk.prompt_feedback.get("blockReason"):
             raise BackendError(chunk.prompt_feedback)
         for candidate in chunk.candidates or ():
-            if candidate.index == 0:
+            if not candidate.index:
                 yield from self._interpret_candidate(candidate)
         if (usage := chunk.usage_metadata) is not None:
             yield Usage(
@@ -237,6 +237,7 @@ class GeminiReply:
         self._depth += outside.count("{") - outside.count("}")
         if self._depth > 0:
             return field
-        data = "\n".join(self._lines)
+        # One that is the element of an array is an error still.
+        data = "\n".join(self._lines).strip("[], \t\n")
         self._lines, self._size, self._depth = [], 0, 0
         return ServerSentEvent(data=data)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import msgspec
@@ -15,7 +16,7 @@ import msgspec
 from sseparse import NDJSONDecoder, decoder_for
 
 from ._contract import Delta, Finish, Messages, Reasoning, Request, Text, ToolCall, Usage
-from ._reading import Message, object_text, raise_error
+from ._reading import Message, lenient, object_text, raise_error
 from ._service import Service, conversation
 
 _PARAMETERS = frozenset(
@@ -92,13 +93,13 @@ class _Message(msgspec.Struct):
 
 class _Line(Message):
     message: _Message | None = None
-    done: bool = False
+    done: bool | None = None
     done_reason: str | None = None
     prompt_eval_count: int | None = None
     eval_count: int | None = None
 
 
-_decode = msgspec.json.Decoder(_Line).decode
+_decode = partial(lenient, msgspec.json.Decoder(_Line).decode)
 
 
 class OllamaReply:

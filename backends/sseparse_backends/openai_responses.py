@@ -83,7 +83,7 @@ class _Arguments(Message):
 
 
 class _Item(msgspec.Struct):
-    type: str = ""
+    type: str | None = None
     call_id: str | None = None
     name: str | None = None
     # In items that are neither messages nor calls these may be anything.
@@ -148,9 +148,7 @@ class OpenAIResponsesReply:
 
     def interpret(self, event: ServerSentEvent | UnknownField, /) -> Iterator[Delta | None]:
         """Return what `event` adds to the reply; see Reply.interpret."""
-        if isinstance(event, ServerSentEvent) and event.data.strip() == "[DONE]":
-            return  # it does not say how the response ended
-        match read(event, _decode):
+        match read(event, _decode, _SHAPES):
             case _TextDelta(delta=str(text)) if text:
                 self._said.append(text)
                 yield Text(text)
