@@ -192,9 +192,10 @@ class TestChat:
         pieces: list[Mapping[str, object]] = []
         for word in ("one ", "\x1b[1mtwo"):
             pieces += [{"message": {"thinking": "Hm"}}, {"message": {"content": word}}]
+        pieces.append({"message": {"thinking": "Hm"}})
         result = run("chat", *talk(served([ollama(*pieces, {"done": True})])))
         assert result.stdout == "one \x1b[1mtwo\n"
-        assert result.stderr == "Hm\nHm\n"
+        assert result.stderr == "Hm\nHm\nHm\n"
 
     def test_usage_tells_why_the_reply_ended(self, served: Serve) -> None:
         end = {"done": True, "done_reason": "length\x1b[1m"}

@@ -99,7 +99,6 @@ async def _chat(
             # This machine is not to be found behind a proxy from the environment.
             transport = HTTPX2Transport(proxy=proxy, trust_env=False)
             proxy = None
-        start = time.monotonic()
         try:
             reply = stream(
                 get_backend(backend, **given),
@@ -113,6 +112,7 @@ async def _chat(
             )
         except TypeError as error:
             raise ValueError(f"{backend}: {error}") from error
+        start = time.monotonic()
         first = await _print(await stack.enter_async_context(reply))
         if usage:
             _tell_usage(reply, start, first)
@@ -131,29 +131,31 @@ def _option(option: str) -> tuple[str, Any]:
 async def _print(reply: ReplyStream) -> float | None:
     """Print the reply as it arrives, and return when its content began.
 
-    The last line is ended, however the reply ends.
+    The last lines are ended, however the reply ends.
     """
     first: float | None = None
-    # Whether the line in progress, if there is one, is on standard error.
-    line_err: bool | None = None
+    # Where a line is in progress: on standard error, for which True stands, or output.
+    lines: set[bool] = set()
     try:
         async for delta in reply.deltas():
             if not isinstance(delta, Text | Reasoning):
                 continue
             first = first or time.monotonic()
             err = isinstance(delta, Reasoning)
+            other = not err
             # What goes into a file is the text and nothing else.
-            if line_err not in (None, err) and (line_err or sys.stdout.isatty()):
-                click.echo(err=line_err)
-            line_err = err
+            if other in lines and (other or sys.stdout.isatty()):
+                click.echo(err=other)
+                lines.remove(other)
+            lines.add(err)
             if err:
                 thought = styled(harmless(delta.text, sys.stderr), sys.stderr, dim=True)
                 click.echo(thought, nl=False, err=True, color=True)
             else:
                 click.echo(harmless(delta.text, sys.stdout), nl=False, color=True)
     finally:
-        if line_err is not None:
-            click.echo(err=line_err)
+        for err in lines:
+            click.echo(err=err)
     return first
 
 
