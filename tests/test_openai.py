@@ -130,13 +130,14 @@ def test_chunks_may_be_written_in_other_ways(hi: bytes) -> None:
     [
         STOP + event({"choices": [], "usage": USAGE}),
         STOP + event({"usage": USAGE}),
+        STOP + event({"usage": {"prompt_tokens": 9.0, "completion_tokens": 5.0}}),
         event({"choices": [{"delta": {}, "finish_reason": "stop"}], "usage": USAGE}),
         event({"usage": {"prompt_tokens": 9, "completion_tokens": None}}) * 2
         + STOP
         + event({"usage": USAGE}),
         STOP + event({"choices": [], "x_groq": {"id": "req_1", "error": None, "usage": USAGE}}),
     ],
-    ids=["after", "alone", "with", "each", "groq"],
+    ids=["after", "alone", "floats", "with", "each", "groq"],
 )
 def test_usage_is_the_last_that_comes(events: bytes) -> None:
     outcome = reply(HI + events + DONE)

@@ -111,8 +111,9 @@ class _Choice(msgspec.Struct):
 
 
 class _Usage(msgspec.Struct):
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
+    # Whole numbers, which some servers write as 7.0.
+    prompt_tokens: float | None = None
+    completion_tokens: float | None = None
 
 
 class _XGroq(msgspec.Struct):
@@ -151,7 +152,7 @@ class OpenAIReply:
                 yield from self._interpret_choice(choice)
         groq = chunk.x_groq or _XGroq()
         if (usage := chunk.usage or groq.usage) is not None:
-            yield Usage(usage.prompt_tokens or 0, usage.completion_tokens or 0)
+            yield Usage(int(usage.prompt_tokens or 0), int(usage.completion_tokens or 0))
         if groq.error is not None:
             raise BackendError(groq.error)
 
