@@ -61,7 +61,8 @@ class InvalidJSON(RemoteProtocolError):
 
     `reason` says why. `line` is the start of the text, at most 256 bytes. `line_number` (from 1)
     and `offset` (of the text's first byte in the stream, in bytes, from 0) say where it stood.
-    The line number is None where texts are no lines, and both are for the data of an event.
+    The line number is None where texts are no lines, and both are for the data of an event, all of
+    which is in `data` then.
     """
 
     MAX_LINE = 256
@@ -73,6 +74,7 @@ class InvalidJSON(RemoteProtocolError):
         line_number: int | None = None,
         offset: int | None = None,
     ) -> None:
+        self.data = line if offset is None else None
         line = line[: self.MAX_LINE]
         super().__init__(reason, line, line_number, offset)
         self.reason = reason

@@ -3,6 +3,7 @@ from __future__ import annotations
 import copy
 import pickle
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -108,10 +109,13 @@ def test_events_are_empty_until_a_decoder_fills_them() -> None:
     assert second.events == []
 
 
-def test_line_of_invalid_json_is_cut() -> None:
-    error = InvalidJSON("no JSON", b"x" * 257)
+@pytest.mark.parametrize("position", [(), (1, 0), (None, 0)])
+def test_line_of_invalid_json_is_cut_and_the_data_of_an_event_kept(position: Any) -> None:
+    error = InvalidJSON("no JSON", b"x" * 257, *position)
     assert error.line == b"x" * 256
-    assert "x" * 257 not in str(error)
+    assert "x" * 257 not in f"{error} {error!r}"
+    for twin in (error, pickle.loads(pickle.dumps(error)), copy.copy(error)):
+        assert twin.data == (None if position else b"x" * 257)
 
 
 @pytest.mark.parametrize(

@@ -94,6 +94,7 @@ def test_data_that_is_not_what_it_should_be_is_invalid_json(event: ServerSentEve
     with pytest.raises(InvalidJSON, match=r"^invalid JSON in an event: ") as caught:
         read(event, decode, {"delta"})
     assert caught.value.line == event.data.encode()[:256]
+    assert caught.value.data == event.data.encode()
     assert caught.value.__cause__ is not None
 
 
@@ -156,6 +157,11 @@ B = ToolCall(1, "b", "time", "{}")
         # A first piece without an index belongs to those that have one, by the ID or without.
         ([(None, "a", "weather", '{"city":'), (0, None, None, ' "Rome"}')], [A]),
         ([(None, "a", "weather", '{"city":'), (0, "a", None, ' "Rome"}')], [A]),
+        ([(1, "a", "weather", '{"city":'), (0, "a", None, ' "Rome"}')], [A]),
+        (
+            [(0, "a", "f", "{}"), (1, "a", "g", "{}")],
+            [ToolCall(i, "a", "fg"[i], "{}") for i in (0, 1)],
+        ),
         ([(None, "a", "weather", '{"city": "Rome"}'), (1, "b", "time", "{}")], [A, B]),
         # Without an ID, another name begins another call, and so do arguments that begin anew.
         (

@@ -153,8 +153,9 @@ class ToolCalls:
     ) -> None:
         """Take a piece: of the call of this index, or else of this ID, or else of the last one.
 
-        Some servers give all calls the same index, or none. So another ID begins another call,
-        and without an ID a name does, where it is another one or the arguments begin anew.
+        Some servers give all calls the same index, or none, or the first piece another one. So
+        another ID begins another call, and without an ID a name does, where it is another one or
+        the arguments begin anew; an ID without a name goes on with its call, whatever the index.
 
         whole: the arguments, if any, are all of them, and not the next piece.
         """
@@ -180,6 +181,8 @@ class ToolCalls:
         adoptable = last if last is not None and last.index is None else None
         if id is not None:
             call = self._last.get((index, id))
+            if call is None and not name:
+                call = self._last.get((None, id))
             if call is None and index is not None:
                 call = self._last.get((index, "")) or adoptable
             return call if call is None or call.id in ("", id) else None
