@@ -877,7 +877,7 @@ async def test_no_error_shows_what_may_be_secret(
     transport: Callable[[], Transport], steps: tuple[Any, ...]
 ) -> None:
     async def ask(url: str) -> None:
-        response = await transport().send(Request("GET", url, {"x-api-key": "secret"}))
+        response = await transport().send(Request("GET", url, {"x-api-key": "sk-field"}))
         try:
             await response.receive()
         finally:
@@ -887,6 +887,10 @@ async def test_no_error_shows_what_may_be_secret(
         with pytest.raises(ConnectionError, match=r": \w+") as caught:
             await ask(f"http://me:secret@127.0.0.1:{server.port}/events?token=secret")
     assert "secret" not in str(caught.value)
+    cause: BaseException | None = caught.value
+    while cause is not None:
+        assert "sk-field" not in f"{cause} {cause!r}"
+        cause = cause.__cause__ or cause.__context__
 
 
 @pytest.mark.parametrize("transport", [AiohttpTransport, HTTPX2Transport])
