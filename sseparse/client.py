@@ -17,7 +17,6 @@ from collections import deque
 from collections.abc import Callable, Mapping, Set
 from contextlib import suppress
 from types import TracebackType
-from urllib.parse import urlsplit
 
 import anyio
 
@@ -27,6 +26,7 @@ from ._reconnection import Reconnection, State
 from ._secrets import shown
 from .transports import Request, Response, Transport
 from .transports._closing import close
+from .transports._http import is_http
 
 # How much of a refusal is read: the words that say why, in bytes and in seconds.
 _MAX_REFUSAL = 65536
@@ -118,9 +118,7 @@ class EventSource:
         on_open: Callable[[], object] | None = None,
         on_error: Callable[[Exception, float], object] | None = None,
     ) -> None:
-        address = urlsplit(url)
-        # `port` raises one for what is no port.
-        if address.scheme not in ("http", "https") or not address.hostname or address.port == 0:
+        if not is_http(url):
             raise ValueError(f"not an http: or https: URL: {shown(url)!r}")
         if idle_timeout is not None and not idle_timeout > 0:
             raise ValueError(

@@ -38,7 +38,7 @@ class Example(Service):
     base_url: str = HOME
 
     def request(self, messages: Messages = "Hi", **options: Any) -> Request:
-        headers = {"authorization": f"Bearer {self.key()}", "accept": "text/event-stream"}
+        headers = {**self.key_field("authorization", "Bearer "), "accept": "text/event-stream"}
         return self.post("/chat", headers, {"messages": conversation(messages)}, options)
 
 
@@ -115,7 +115,7 @@ def test_wrong_limit_is_refused_when_it_is_given() -> None:
 
 def test_key_is_the_argument(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EXAMPLE_API_KEY", "environment")
-    assert Example(api_key="argument").key() == "argument"
+    assert Example(api_key="argument").key_field("x") == {"x": "argument"}
 
 
 def test_key_is_that_of_the_environment_when_the_service_was_made(
@@ -124,19 +124,19 @@ def test_key_is_that_of_the_environment_when_the_service_was_made(
     monkeypatch.setenv("EXAMPLE_API_KEY", "environment")
     service = Example()
     monkeypatch.delenv("EXAMPLE_API_KEY")
-    assert service.key() == "environment"
+    assert service.key_field("x") == {"x": "environment"}
 
 
 @pytest.mark.parametrize("api_key", [None, ""])
 def test_public_address_needs_a_key(api_key: str | None) -> None:
     with pytest.raises(ValueError, match=r"give it as api_key, or .* variable EXAMPLE_API_KEY$"):
-        Example(api_key=api_key).key()
+        Example(api_key=api_key).key_field("x")
 
 
 def test_empty_key_in_the_environment_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EXAMPLE_API_KEY", "")
     with pytest.raises(ValueError, match="needs an API key"):
-        Example().key()
+        Example().key_field("x")
 
 
 @pytest.mark.parametrize("api_key", [None, ""])
@@ -144,12 +144,12 @@ def test_empty_key_in_the_environment_is_none(monkeypatch: pytest.MonkeyPatch) -
 def test_other_address_does_without_a_key(
     service_class: type[Example], api_key: str | None
 ) -> None:
-    assert service_class(base_url="http://127.0.0.1:8000", api_key=api_key).key() is None
+    assert service_class(base_url="http://127.0.0.1:8000", api_key=api_key).key_field("x") == {}
 
 
 def test_service_that_needs_none_does_without_a_key_anywhere() -> None:
-    assert Keyless().key() is None
-    assert Keyless(api_key="k").key() == "k"
+    assert Keyless().key_field("x") == {}
+    assert Keyless(api_key="k").key_field("x") == {"x": "k"}
 
 
 # What is a value: it can be compared, copied, and shown to anybody.

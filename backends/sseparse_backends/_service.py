@@ -16,7 +16,7 @@ import msgspec
 
 from sseparse import ServerSentEvent, SSEDecoder, UnknownField, decoder_for
 from sseparse._secrets import credentials, shown
-from sseparse.transports._http import header
+from sseparse.transports._http import header, is_http
 
 from ._contract import Messages, Request
 
@@ -28,6 +28,10 @@ class _Address(str):
 
     def __repr__(self) -> str:
         return repr(shown(self))
+
+
+# What the arguments are that anybody may get wrong, on the command line for one.
+_KINDS = {"base_url": str, "api_key": str | None, "extra_headers": Mapping, "extra_body": Mapping}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,10 +65,7 @@ class Service:
     max_event_size: int | None = 64 * 1024 * 1024
 
     def __post_init__(self) -> None:
-        for name, kind in (
-            *(("base_url", str), ("api_key", str | None)),
-            *(("extra_headers", Mapping), ("extra_body", Mapping)),
-        ):
+        for name, kind in _KINDS.items():
             if not isinstance(value := getattr(self, name), kind):
                 raise TypeError(f"{name} cannot be a {type(value).__name__}")
         for name, value in self.extra_headers.items():
@@ -76,8 +77,11 @@ class Service:
         if self.api_key is None:
             object.__setattr__(self, "api_key", os.environ.get(self.key_variable))
 
-    def key(self) -> str | None:
-        """Return the key to send, None if there is none; raises ValueError where one is needed."""
+    def key_field(self, name: str, scheme: str = "") -> dict[str, str]:
+        """Return the header field that has the key, or none where there is no key.
+
+        Raises ValueError where one is needed, and for what can be none.
+        """
         key = self.api_key or ""
         if re.search(r"\s", key) or not key.isprintable():
             raise ValueError("there is white space, or a line end, in the API key")
@@ -87,7 +91,7 @@ class Service:
                 f"{type(self).__name__} needs an API key: give it as api_key, or set the "
                 f"environment variable {self.key_variable}"
             )
-        return key or None
+        return {name: f"{scheme}{key}"} if key else {}
 
     def post(
         self,
@@ -136,7 +140,7 @@ def below(base_url: str, path: str, **query: str) -> str:
 
     Raises ValueError for a base_url that is no http: or https: URL.
     """
-    if not _is_http(base_url):
+    if not is_http(base_url):
         # It is not shown: a part of what is no URL may be secret as well.
         raise ValueError("base_url is not an http: or https: URL")
     address = urlsplit(base_url)
@@ -156,15 +160,6 @@ def _plain(value: Any) -> Any:
 
 
 _encode = msgspec.json.Encoder(enc_hook=_plain).encode
-
-
-def _is_http(url: str) -> bool:
-    try:
-        address = urlsplit(url)
-        # The port is looked at only here, and may be no number.
-        return address.scheme in ("http", "https") and bool(address.hostname) and address.port != 0
-    except ValueError:
-        return False
 
 
 def conversation(

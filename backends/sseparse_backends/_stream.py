@@ -113,7 +113,8 @@ def stream(
         if limit is not None and not limit > 0:
             raise ValueError(f"a time limit is a positive number of seconds, or None: {limit}")
     exchange = Exchange(backend, messages, model=model, retries=retries, **options)
-    own_transport = transport is None
+    # A client that nobody else has is closed with the reply, connections and all.
+    drain = transport is not None
     if transport is None:
         # Imported late: those who bring their own transport need no httpx2.
         from sseparse.transports.httpx2 import HTTPX2Transport
@@ -122,7 +123,7 @@ def stream(
     elif proxy is not None:
         raise ValueError("give either a transport or a proxy: a transport has its own proxies")
     seconds = (math.inf if limit is None else limit for limit in limits)
-    return ReplyStream(exchange, transport, Limits(*seconds), drain=not own_transport)
+    return ReplyStream(exchange, transport, Limits(*seconds), drain=drain)
 
 
 class ReplyStream:

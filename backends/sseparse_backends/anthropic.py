@@ -46,9 +46,11 @@ class Anthropic(Service):
 
     def request(self, messages: Messages, *, model: str | None = None, **options: Any) -> Request:
         """Return the request; see Backend.request. Options are fields of Anthropic's request."""
-        headers = {"accept": "text/event-stream", "anthropic-version": "2023-06-01"}
-        if (key := self.key()) is not None:
-            headers["x-api-key"] = key
+        headers = {
+            "accept": "text/event-stream",
+            "anthropic-version": "2023-06-01",
+            **self.key_field("x-api-key"),
+        }
         body: dict[str, Any] = {
             "model": model or self.default_model,
             "messages": [],

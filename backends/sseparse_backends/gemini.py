@@ -97,9 +97,7 @@ class Gemini(Service):
         config = {name: options.pop(name) for name in list(options) if name in _GENERATION_CONFIG}
         if config:
             options["generationConfig"] = {**(options.get("generationConfig") or {}), **config}
-        headers = {"accept": "text/event-stream"}
-        if (key := self.key()) is not None:
-            headers["x-goog-api-key"] = key
+        headers = {"accept": "text/event-stream", **self.key_field("x-goog-api-key")}
         # A model of one's own has a path of its own.
         path = quote(model if "/" in model else f"models/{model}")
         return self.post(f"/{path}:streamGenerateContent", headers, body, options, alt="sse")

@@ -63,9 +63,10 @@ class Ollama(Service):
             "messages": conversation(messages),
             "stream": True,
         }
-        headers = {"accept": "application/x-ndjson"}
-        if (key := self.key()) is not None:
-            headers["authorization"] = f"Bearer {key}"
+        headers = {
+            "accept": "application/x-ndjson",
+            **self.key_field("authorization", "Bearer "),
+        }
         return self.post("/api/chat", headers, body, options)
 
     def reply(self, content_type: str) -> OllamaReply:

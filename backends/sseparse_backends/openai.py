@@ -61,13 +61,10 @@ class OpenAI(Service):
         }
         if self.include_usage:
             body["stream_options"] = {"include_usage": True}
-        key = self.key()
         if self.api_version is None:
-            if key is not None:
-                headers["authorization"] = f"Bearer {key}"
+            headers |= self.key_field("authorization", "Bearer ")
             return self.post("/chat/completions", headers, body, options)
-        if key is not None:
-            headers["api-key"] = key
+        headers |= self.key_field("api-key")
         path = f"/openai/deployments/{quote(model, safe='')}/chat/completions"
         return self.post(path, headers, body, options, **{"api-version": self.api_version})
 

@@ -50,9 +50,10 @@ class OpenAIResponses(Service):
 
     def request(self, messages: Messages, *, model: str | None = None, **options: Any) -> Request:
         """Return the request; see Backend.request. Options are fields of the API's request."""
-        headers = {"accept": "text/event-stream"}
-        if (key := self.key()) is not None:
-            headers["authorization"] = f"Bearer {key}"
+        headers = {
+            "accept": "text/event-stream",
+            **self.key_field("authorization", "Bearer "),
+        }
         body = {
             "model": model or self.default_model,
             "input": conversation(messages, items=True),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING, cast
+from urllib.parse import urlsplit
 
 from sseparse._secrets import shown
 
@@ -11,6 +12,16 @@ if TYPE_CHECKING:
     from . import Request
 
 TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+
+
+def is_http(url: str) -> bool:
+    """Return whether `url` is one that HTTP could be spoken with: http: or https:, to a host."""
+    try:
+        address = urlsplit(url)
+        # The port is looked at only here, and may be no number.
+        return address.scheme in ("http", "https") and bool(address.hostname) and address.port != 0
+    except ValueError:
+        return False
 
 
 def header(name: str, value: str) -> tuple[bytes, bytes]:
