@@ -26,7 +26,7 @@ DAMAGED = [
     "{'event': 'text-chunk'}",
     '{"event": "text-chunk", "data": {"te',
     '{"event": "text-chunk", "data": {"text": "a"}} {}',
-    '{"event": "text-chunk", "data": {"text": "\\ud800"}}',
+    '{"event": "text-chunk", "data": {"text": "\\ud8"."}}',
     '{"event": "text-chunk", "data": {"text": "\x01"}}',
 ]
 
@@ -273,6 +273,11 @@ def test_error_is_a_backend_error_with_its_payload(data: str, payload: object) -
     with pytest.raises(BackendError) as caught:
         interpret(data)
     assert caught.value.payload == payload
+
+
+def test_half_a_surrogate_pair_is_a_replacement_character() -> None:
+    data = '{"event": "text-chunk", "data": {"text": "word \\ud83d"}}'
+    assert interpret(data) == [Text("word \N{REPLACEMENT CHARACTER}")]
 
 
 @pytest.mark.parametrize("data", [*DAMAGED, *MISSHAPEN, *HOSTILE], ids=lambda data: data[:40])

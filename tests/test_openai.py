@@ -215,6 +215,8 @@ def test_only_the_first_choice_is_read() -> None:
         (event({"error": "overloaded", "choices": []}), "overloaded"),
         (b"event: error\n" + ERROR, OVERLOADED),
         (b"event: error\ndata: overloaded\n\n", "overloaded"),
+        (b"event: error\ndata: [DONE]\n\n", "[DONE]"),
+        (b"event: chunk\n" + ERROR, OVERLOADED),
         (b'error: {"code": 503, "message": "overloaded"}\n\n', OVERLOADED),
         (b'error: {"detail": "x", "error": {"code": 503, "message": "overloaded"}}\n', OVERLOADED),
         (event({"object": "error", **OVERLOADED}), {"object": "error", **OVERLOADED}),
@@ -222,7 +224,8 @@ def test_only_the_first_choice_is_read() -> None:
         (chunk("error"), "error"),
         (event({"choices": [], "x_groq": {"error": "over_capacity"}}), "over_capacity"),
     ],
-    ids="data text event event-text field enveloped vllm choice mistral groq".split(),
+    ids="""data text event event-text event-done named field enveloped vllm choice mistral
+    groq""".split(),
 )
 @pytest.mark.parametrize("end", [b"", STOP + DONE])
 def test_error_inside_the_stream_is_a_backend_error(

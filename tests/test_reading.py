@@ -99,10 +99,28 @@ def test_data_that_is_not_what_it_should_be_is_invalid_json(event: ServerSentEve
 
 
 @pytest.mark.parametrize(
-    "data", ["text", "[1]", '{"text": 7}', '{"type": 5, "text": []}', '{"error": "its own"}']
+    "data",
+    ["text", "[1]", "[1", '{"text": 7}', '{"type": 5, "text": []}', '{"text": 7, "error": 1}'],
 )
 def test_event_of_a_type_that_is_not_known_may_have_anything_in_it(data: str) -> None:
     assert read(ServerSentEvent("progress", data), decode) is None
+
+
+def test_error_in_an_event_of_a_new_type_is_its_own() -> None:
+    event = ServerSentEvent("progress", '{"type": "progress", "error": "its own"}')
+    assert read(event, decode) == Chunk("progress", error="its own")
+
+
+@pytest.mark.parametrize("data", ['{"error": "overloaded"}', '{"type": "error", "code": 1}'])
+def test_error_is_one_whatever_the_type_of_its_event(data: str) -> None:
+    with pytest.raises(BackendError):
+        read(ServerSentEvent("progress", data), decode)
+
+
+@pytest.mark.parametrize("data", ['{"text": "Hi"', ' {"text": \\', "{" * 100_000], ids=len)
+def test_damaged_object_is_invalid_json_whatever_the_type_of_its_event(data: str) -> None:
+    with pytest.raises(InvalidJSON):
+        read(ServerSentEvent("progress", data), decode)
 
 
 def test_event_of_a_type_that_is_not_known_counts_if_it_can_be_read() -> None:
@@ -122,6 +140,14 @@ def test_event_of_a_type_that_is_not_known_counts_if_it_can_be_read() -> None:
 )
 def test_half_a_surrogate_pair_is_a_replacement_character(escaped: str, text: str) -> None:
     assert read(ServerSentEvent(data=f'{{"text": "{escaped}"}}'), decode) == Chunk(text=text)
+
+
+@pytest.mark.parametrize(
+    "data", [r'{"text": "\ud8"."}', r'{"text": "\ud83d\u12"}', r'{"text": "\uDxyz"}']
+)
+def test_what_is_no_escape_at_all_is_damage(data: str) -> None:
+    with pytest.raises(InvalidJSON):
+        read(ServerSentEvent(data=data), decode)
 
 
 # Calls of tools.
@@ -190,6 +216,26 @@ B = ToolCall(1, "b", "time", "{}")
             [ToolCall(0, "", "weather", '{"city": "Rome"}')],
         ),
         ([(0, "b", "time", None)], [ToolCall(0, "b", "time", "{}")]),
+        # What looks like a beginning may be in a string, whose end or escape another piece has.
+        (
+            [(0, None, "f", '{"a":"{}'), (0, None, "f", '{}"}')],
+            [ToolCall(0, "", "f", '{"a":"{}{}"}')],
+        ),
+        (
+            [(0, None, "f", '{"a":"\\'), (0, None, "f", '"}'), (0, None, "f", '{"}')],
+            [ToolCall(0, "", "f", '{"a":"\\"}{"}')],
+        ),
+        # A piece that comes by its ID under another index moves its call there.
+        (
+            [(0, "a", "weather", None), (1, "a", None, '{"city":'), (1, None, None, ' "Rome"}')],
+            [A],
+        ),
+        # A call without an index is not taken for one of another name.
+        (
+            [(None, None, "f", "{}"), (0, "b", "time", "{}")],
+            [ToolCall(0, "", "f", "{}"), B],
+        ),
+        ([(None, None, "time", "{"), (0, "b", "time", "}")], [ToolCall(0, "b", "time", "{}")]),
     ],
 )
 def test_calls_are_put_together(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
+from itertools import product
 from typing import Any, TypeVar
 
 import msgspec
@@ -13,7 +14,8 @@ from sseparse import InvalidJSON, ServerSentEvent, UnknownField
 
 from ._contract import BackendError, ToolCall
 
-T = TypeVar("T", bound="Message")
+T = TypeVar("T")
+M = TypeVar("M", bound="Message")
 
 
 class Message(msgspec.Struct):
@@ -27,13 +29,13 @@ class Message(msgspec.Struct):
     error: Any = None
 
 
-def by_type(shapes: Mapping[str, type[T]]) -> Callable[[str], T | Message]:
+def by_type(shapes: Mapping[str, type[M]]) -> Callable[[str], M | Message]:
     """Return what decodes the data of events: in the shape for its type, if there is one.
 
     An event of another type may have fields of the same names, and anything in them.
     """
 
-    def decode(data: str) -> T | Message:
+    def decode(data: str) -> M | Message:
         message = msgspec.json.decode(data, type=Message)
         shape = shapes.get(message.type) if isinstance(message.type, str) else None
         return message if shape is None else msgspec.json.decode(data, type=shape)
@@ -43,17 +45,18 @@ def by_type(shapes: Mapping[str, type[T]]) -> Callable[[str], T | Message]:
 
 def read(
     event: ServerSentEvent | UnknownField,
-    decode: Callable[[str], T],
+    decode: Callable[[str], M],
     types: Container[str] = frozenset(),
-) -> T | None:
+) -> M | None:
     """Return the JSON of an event, or None where there is none that counts.
 
     decode: makes a Message of the data.
-    types: the event types that are known, besides "message". The data of others may be anything:
-        it counts only if it can be read, and is no error.
+    types: the event types that are known, besides "message". The data of others counts if it can
+        be read, and may be anything else, but no damaged object.
 
     Raises BackendError for an error, be it in the event type, the data or a field line, and
-    InvalidJSON for data that is not what it should be.
+    InvalidJSON for data that is not what it should be. An event whose data repeats an event type
+    that is not known is a new one, and what it calls an error is not one of the reply.
     """
     if isinstance(event, UnknownField):
         if event.name == "error":
@@ -67,11 +70,12 @@ def read(
     try:
         message = lenient(decode, event.data)
     except (msgspec.MsgspecError, RecursionError) as cause:
-        if not known:
-            return None
-        raise InvalidJSON(f"invalid JSON in an event: {cause}", event.data.encode()) from cause
-    if not known:
-        return None if message.error is not None else message
+        damaged = not isinstance(cause, msgspec.ValidationError)
+        if known or (damaged and event.data.lstrip().startswith("{")):
+            raise InvalidJSON(f"invalid JSON in an event: {cause}", event.data.encode()) from cause
+        return None
+    if not known and message.type == event.event:
+        return message
     raise_error(message)
     if "error" in (message.type, message.object):
         raise BackendError(_payload(event.data))
@@ -94,7 +98,9 @@ def lenient(decode: Callable[[str], T], data: str) -> T:
 
 
 # An escape in a string, so that a backslash that is escaped itself escapes nothing; or a pair.
-_SURROGATE = re.compile(r"\\u[dD][89abAB]..\\u[dD][c-fC-F]..|\\u[dD][89a-fA-F]..|\\.")
+_SURROGATE = re.compile(
+    r"\\ud[89ab][0-9a-f]{2}\\ud[c-f][0-9a-f]{2}|\\ud[89a-f][0-9a-f]{2}|\\.", re.IGNORECASE
+)
 
 
 def _replacement(escape: re.Match[str]) -> str:
@@ -126,12 +132,37 @@ def object_text(raw: msgspec.Raw) -> str:
     return "{}" if text in ("", "null") else text
 
 
+# What tells where a JSON object ends.
+_MARK = re.compile(r'\\.?|["{}]', re.DOTALL)
+
+
 @dataclass
 class _Call:
     index: int | None
     id: str
     name: str
     arguments: list[str] = field(default_factory=list[str])
+    # Whether the arguments so far have a whole object in them, and else where in one they end.
+    ended: bool = False
+    depth: int = 0
+    in_string: bool = False
+    escaping: bool = False
+
+    def append(self, arguments: str) -> None:
+        self.arguments.append(arguments)
+        # A character that an escape of the piece before takes is passed over.
+        marks = _MARK.findall(arguments, int(self.escaping))
+        self.escaping = marks[-1:] == ["\\"]
+        for mark in marks:
+            if mark == '"':
+                self.in_string = not self.in_string
+            elif mark in "{}" and not self.in_string:
+                self.depth += 1 if mark == "{" else -1
+                self.ended = self.ended or self.depth == 0
+
+    def restart(self) -> None:
+        self.arguments.clear()
+        self.ended, self.depth, self.in_string, self.escaping = False, 0, False, False
 
 
 class ToolCalls:
@@ -167,10 +198,10 @@ class ToolCalls:
         call.id = call.id or id or ""
         call.name = call.name or name or ""
         if whole and arguments:
-            call.arguments.clear()
+            call.restart()
         if arguments:
-            call.arguments.append(arguments)
-        for key in ((None, None), (call.index, None), (None, call.id), (call.index, call.id)):
+            call.append(arguments)
+        for key in product({None, index, call.index}, {None, call.id}):
             self._last[key] = call
 
     def _find(
@@ -185,13 +216,14 @@ class ToolCalls:
                 call = self._last.get((None, id))
             if call is None and index is not None:
                 call = self._last.get((index, "")) or adoptable
+                if call is not None and name and call.name not in ("", name):
+                    return None
             return call if call is None or call.id in ("", id) else None
         call = self._last.get((index, None)) or adoptable
         if call is None or not name or not call.name:
             return call
-        if index is None or name != call.name or _begins_anew(call, arguments):
-            return None
-        return call
+        begins_anew = call.ended and (arguments or "").lstrip().startswith("{")
+        return None if index is None or name != call.name or begins_anew else call
 
     def take(self) -> list[ToolCall]:
         """Return the calls, in the order in which they began."""
@@ -201,12 +233,3 @@ class ToolCalls:
             ToolCall(index, call.id, call.name, "".join(call.arguments) or "{}")
             for index, call in enumerate(calls)
         ]
-
-
-def _begins_anew(call: _Call, arguments: str | None) -> bool:
-    """Return whether the arguments of a call look complete, and those of a piece begin others."""
-    return (
-        bool(call.arguments)
-        and call.arguments[-1].rstrip().endswith("}")
-        and (arguments or "").lstrip().startswith("{")
-    )

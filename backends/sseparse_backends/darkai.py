@@ -17,6 +17,7 @@ import msgspec
 from sseparse import InvalidJSON, ServerSentEvent, SSEDecoder, decoder_for
 
 from ._contract import BackendError, Delta, Finish, Messages, Request, Text
+from ._reading import lenient
 from ._service import below, conversation
 
 if TYPE_CHECKING:
@@ -111,6 +112,18 @@ _decode_message = msgspec.json.Decoder(_Message).decode
 _decode_content = msgspec.json.Decoder(_Content).decode
 
 
+def _decode(data: str) -> tuple[str, Any]:
+    """Return what an event is, and the content or the error that it carries."""
+    message = _decode_message(data)
+    match message.event:
+        case "text-chunk" | "final-response":
+            return message.event, _decode_content(message.data)
+        case "error":
+            return message.event, msgspec.json.decode(message.data)
+        case _:
+            return message.event, None
+
+
 class DarkAIReply:
     """One answer in flight."""
 
@@ -121,30 +134,24 @@ class DarkAIReply:
 
     def interpret(self, event: ServerSentEvent, /) -> Iterator[Delta]:
         """Return what `event` adds to the reply; see Reply.interpret."""
-        payload: Any = None
-        content = _Content()
         try:
-            message = _decode_message(event.data)
-            if message.event in ("text-chunk", "final-response"):
-                content = _decode_content(message.data)
-            elif message.event == "error":
-                payload = msgspec.json.decode(message.data)
+            kind, carried = lenient(_decode, event.data)
         except (msgspec.MsgspecError, RecursionError) as cause:
             error = InvalidJSON(f"invalid JSON in an event: {cause}", event.data.encode())
             if self._strict:
                 raise error from cause
             _logger.warning("skipped %s", error)
             return
-        match message.event:
-            case "text-chunk" if content.text:
+        match kind:
+            case "text-chunk" if carried.text:
                 self._any_text = True
-                yield Text(content.text)
-            case "final-response" if content.message and not self._any_text:
-                yield Text(content.message)
+                yield Text(carried.text)
+            case "final-response" if carried.message and not self._any_text:
+                yield Text(carried.message)
             case "stream-end":
                 yield Finish()
             case "error":
-                raise BackendError(payload)
+                raise BackendError(carried)
             case _:
                 pass
 

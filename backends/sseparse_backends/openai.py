@@ -138,11 +138,10 @@ class OpenAIReply:
 
     def interpret(self, event: ServerSentEvent | UnknownField, /) -> Iterator[Delta | None]:
         """Return what `event` adds to the reply; see Reply.interpret."""
-        if isinstance(event, ServerSentEvent) and event.data.strip() == "[DONE]":
-            yield from self._finish()
-            return
         chunk = read(event, _decode)
         if chunk is None:
+            if isinstance(event, ServerSentEvent) and event.data.strip() == "[DONE]":
+                yield from self._finish()
             return
         for choice in chunk.choices or ():
             if not choice.index:
