@@ -16,8 +16,9 @@ from typing import Any, BinaryIO, cast
 try:
     import click
 
-    from sseparse._commands import one_line, print_json
+    from sseparse._commands import print_json
     from sseparse._listen import listen
+    from sseparse._printable import one_line
 except ImportError:  # pragma: no cover
     sys.exit("sseparse: the command line needs more packages: pip install 'sseparse[cli]'")
 

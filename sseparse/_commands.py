@@ -80,11 +80,6 @@ def styled(text: str, file: TextIO | None, **style: Any) -> str:
     return click.style(text, **style)
 
 
-def one_line(text: str) -> str:
-    """Return `text`, which may come from the network, as one line that steers no terminal."""
-    return " ".join(text.split()).translate(_HARMLESS)
-
-
 def print_json(item: Any) -> None:
     """Print an item of a stream as a line of JSON, an event as an object."""
     if isinstance(item, ServerSentEvent):

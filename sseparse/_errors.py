@@ -19,6 +19,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from ._printable import one_line
 from ._retry_after import retry_after
 
 _RETRY_DELAY = re.compile(rb'"retryDelay"\s*:\s*"(\d{1,9}(?:\.\d{1,9})?)s"')
@@ -138,5 +139,4 @@ class UnexpectedResponse(RemoteProtocolError):
         message = f"HTTP {self.status} ({content_type}): {words or 'empty body'}"
         if (wait := self.retry_after or 0.0) > 0:
             message += f" (retry after {wait:.0f} seconds)"
-        # It comes from the network: nothing in it may steer a terminal.
-        return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in message)
+        return one_line(message)

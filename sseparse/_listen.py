@@ -15,8 +15,9 @@ from urllib.parse import urlsplit
 import anyio
 import click
 
-from ._commands import async_backend, harmless, one_line, print_json, run, styled
+from ._commands import async_backend, harmless, print_json, run, styled
 from ._events import ServerSentEvent
+from ._printable import one_line
 from ._secrets import shown
 from .client import EventSource
 from .transports import Request, Response, Transport

@@ -176,8 +176,11 @@ async def test_port_that_is_none_is_a_connection_error(
 ) -> None:
     away = head(307, "location: http://127.0.0.1:99999/", "content-length: 0", CLOSING)
     async with serve(answer(away)) as server:
-        for url in ("http://127.0.0.1:99999/", server.url):
-            with pytest.raises(ConnectionError, match=url):
+        for url, shown in (
+            ("http://127.0.0.1:99999/", "a malformed URL"),
+            (server.url, server.url),
+        ):
+            with pytest.raises(ConnectionError, match=shown):
                 await HTTPX2Transport().send(Request("GET", url))
         with pytest.raises(ConnectionError, match=server.url):
             await HTTPX2Transport(proxy="http://127.0.0.1:99999").send(request(server))

@@ -15,7 +15,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from sseparse._commands import async_backend, harmless, one_line, run, styled
+from sseparse._commands import async_backend, harmless, run, styled
+from sseparse._printable import one_line
 from sseparse.transports import Transport
 from sseparse.transports.httpx2 import HTTPX2Transport
 

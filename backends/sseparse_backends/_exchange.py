@@ -185,7 +185,9 @@ class Exchange:
     def fail(self, error: Exception) -> None:
         """End the exchange with `error`, such as a timeout, that arose on this side."""
         self._enter(State.FAILED)
-        self.error = self._masked(error)
+        # A service may repeat a key that it does not know.
+        mask(error, self.request.url, self.request.headers)
+        self.error = error
 
     def _take(
         self,
@@ -239,18 +241,13 @@ class Exchange:
         else:
             self.fail(error)
 
-    def _masked(self, error: Exception) -> Exception:
-        # A service may repeat a key that it does not know.
-        if isinstance(error, RemoteProtocolError):
-            mask(error, self.request.headers)
-        return error
-
     def _fail_or_wait(self, error: Exception, at_least: float = 0.0) -> None:
         if self.begun or self._retries == 0:
             self.fail(error)
             return
         self._retries -= 1
-        self.reason = self._masked(error)
+        mask(error, self.request.url, self.request.headers)
+        self.reason = error
         # At random, so that clients that failed together do not come back together.
         self.wait = max(self._longest_wait * (0.5 + random() / 2), at_least)  # noqa: S311
         self._longest_wait = min(2 * self._longest_wait, _LONGEST_WAIT)

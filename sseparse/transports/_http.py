@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
+from sseparse._printable import one_line
 from sseparse._secrets import shown
 
 if TYPE_CHECKING:
@@ -14,8 +15,10 @@ if TYPE_CHECKING:
 TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
-def is_http(url: str) -> bool:
+def is_http(url: object) -> bool:
     """Return whether `url` is one that HTTP could be spoken with: http: or https:, to a host."""
+    if not isinstance(url, str):
+        return False
     try:
         address = urlsplit(url)
         # The port is looked at only here, and may be no number.
@@ -25,7 +28,10 @@ def is_http(url: str) -> bool:
 
 
 def header(name: str, value: str) -> tuple[bytes, bytes]:
-    """Return a header field as the bytes to send; raises ValueError for what is none."""
+    """Return a header field as the bytes to send; raises ValueError, TypeError for what is none."""
+    given: tuple[Any, Any] = (name, value)
+    if not all(isinstance(part, str) for part in given):
+        raise TypeError(f"a header field is a name and a value, both of them a str: {name!r}")
     # As bytes, because a value may hold any character, in UTF-8, but for control characters.
     if not TOKEN.fullmatch(name):
         raise ValueError(f"not the name of a header field: {name!r}")
@@ -45,7 +51,7 @@ def connection_error(url: str, error: Exception) -> ConnectionError:
             cause = cast("BaseExceptionGroup[BaseException]", cause).exceptions[0]
         else:
             cause = cause.__cause__ or cause.__context__
-    return ConnectionError(f"{shown(url)}: {cause or type(error).__name__}")
+    return ConnectionError(f"{shown(url)}: {one_line(str(cause or type(error).__name__))}")
 
 
 def connect_timeout_error(request: Request) -> TimeoutError:

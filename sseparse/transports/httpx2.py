@@ -47,8 +47,9 @@ class HTTPX2Transport:
             raise ValueError("give either a client or a proxy: a client has its own proxies")
         try:
             self._proxy = None if proxy is None else httpx2.Proxy(proxy)
-        except httpx2.InvalidURL as error:
-            raise ValueError(f"not the URL of a proxy: {shown(str(proxy))!r}: {error}") from error
+        except (httpx2.InvalidURL, ValueError):
+            # What the library has to say repeats parts of it that may be secret.
+            raise ValueError(f"not the URL of a proxy: {shown(str(proxy))!r}") from None
         self._client = client
         self._trust_env = trust_env
 
@@ -73,8 +74,8 @@ class HTTPX2Transport:
                 trust_env=self._trust_env,
                 verify=_ssl_context(self._trust_env),
             )
-        except httpx2.InvalidURL as error:
-            raise ValueError(f"a proxy in the environment is no URL: {error}") from error
+        except httpx2.InvalidURL:
+            raise ValueError("a proxy in the environment is no URL") from None
 
 
 class HTTPX2Response:
@@ -142,7 +143,7 @@ async def _send(client: httpx2.AsyncClient, request: Request) -> httpx2.Response
     except Exception as error:
         # By name, because the exception of legacy httpx is another class.
         if type(error).__name__ == "InvalidURL":
-            raise ValueError(f"{shown(request.url)}: {error}") from error
+            raise ValueError(f"not an http: or https: URL: {shown(request.url)!r}") from None
         raise
     if built.url.scheme not in ("http", "https") or not built.url.host:
         raise ValueError(f"not an http: or https: URL: {shown(request.url)!r}")

@@ -1,0 +1,134 @@
+"""What is secret is shown nowhere: neither a part of a URL, nor a key that somebody repeats."""
+
+from __future__ import annotations
+
+import json
+from collections import namedtuple
+from types import MappingProxyType
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+from sseparse import UnexpectedResponse
+from sseparse._secrets import mask, shown
+
+KEY = "sk-AbCd/EfGh+IjKl/MnOp=="
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("https://h:80/x", "https://h:80/x"),
+        ("https://user:secret@h:80/x?secret#secret", "https://h:80/x"),
+        ("https://[::1]:80/x", "https://[::1]:80/x"),
+        # Not escaped, these end the host, and what follows looks like a path.
+        ("https://user:secret/secret@h/x", "a malformed URL"),
+        ("https://user:1/secret@h/x", "https://user"),
+        ("https://user:1#secret@h/x", "https://user"),
+        ("https://h/@x", "https://h"),
+        ("https://[::1/secret", "a malformed URL"),
+        ("user:secret@h", "a malformed URL"),
+        ("secret", "a malformed URL"),
+    ],
+)
+def test_url_is_shown_without_its_secrets(url: str, expected: str) -> None:
+    assert shown(url) == expected
+
+
+def masked(error: BaseException, url: str = "http://h/", **headers: str) -> BaseException:
+    mask(error, url, headers or {"authorization": f"Bearer {KEY}"})
+    return error
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        *(KEY, f"Bearer {KEY}", f'{{"key": "{KEY}"}}'),
+        *(KEY.replace("/", "\\/"), KEY.replace("+", "\\u002B"), KEY.replace("=", "\\u003d")),
+        *(quote(KEY), quote(KEY, safe=""), quote(KEY, safe="").replace("%2F", "%2f")),
+        # Cut, by a limit or by the network.
+        *(KEY[:-1], KEY[: len(KEY) // 2], f"{KEY[:-1]}..."),
+    ],
+)
+def test_key_is_taken_out_however_it_is_written(written: str) -> None:
+    for value in (f"no {written}", f"no {written}".encode()):
+        (found,) = masked(ValueError(value)).args
+        text = found if isinstance(found, str) else found.decode()
+        assert KEY[6:12] not in text
+        assert "[secret]" in text
+
+
+@pytest.mark.parametrize(
+    "words", [KEY[:7], "sk-", "Bearer token required", "a key like sk-A", "authorization"]
+)
+def test_other_words_stay(words: str) -> None:
+    error = masked(UnexpectedResponse(401, {"x": words}, words.encode()))
+    assert error.args == (401, {"x": words}, words.encode())
+
+
+def test_word_of_less_than_8_characters_is_no_secret() -> None:
+    assert masked(ValueError("no key"), authorization="Bearer no", cookie="key").args == ("no key",)
+
+
+def test_every_word_of_every_credential_is_a_secret() -> None:
+    headers = {"x-api-key": "key-12345", "cookie": "a=cookie-1; b=cookie-2", "accept": "text/html"}
+    error = masked(ValueError("key-12345 a=cookie-1; b=cookie-2 text/html"), **headers)
+    assert error.args == ("[secret] [secret]; [secret] text/html",)
+
+
+def test_user_information_is_a_secret_as_it_is_sent() -> None:
+    # printf user:pass%word | base64
+    error = masked(
+        ValueError("no Basic dXNlcjpwYXNzJXdvcmQ= nor pass%word"), "http://user:pass%25word@h/"
+    )
+    assert error.args == ("no Basic [secret] nor [secret]",)
+
+
+Pair = namedtuple("Pair", "one two")
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ([KEY, 7], ["[secret]", 7]),
+        ((KEY, None), ("[secret]", None)),
+        ({KEY: {"x": [KEY]}}, {"[secret]": {"x": ["[secret]"]}}),
+        (MappingProxyType({"x": KEY}), {"x": "[secret]"}),
+        (Pair(1, KEY), Pair(1, "[secret]")),
+    ],
+)
+def test_key_is_taken_out_of_what_holds_it(value: Any, expected: Any) -> None:
+    (found,) = masked(ValueError(value)).args
+    assert found == expected
+    assert type(found) is type(expected)
+
+
+@pytest.mark.parametrize("value", [[7], {"x": []}, MappingProxyType({}), Pair(1, "two"), object()])
+def test_what_has_no_key_stays_the_same(value: Any) -> None:
+    error = masked(ValueError(value))
+    assert error.args[0] is value
+
+
+def test_attributes_have_no_key() -> None:
+    error = masked(UnexpectedResponse(401, {"www-authenticate": KEY}, json.dumps(KEY).encode()))
+    assert isinstance(error, UnexpectedResponse)
+    assert error.headers == {"www-authenticate": "[secret]"}
+    assert error.body == b'"[secret]"'
+
+
+def test_causes_have_no_key() -> None:
+    group = ExceptionGroup("", [ValueError(KEY)])
+    cause, error = KeyError(KEY), OSError(KEY)
+    error.__cause__, error.__context__ = cause, group
+    # A chain that leads back to itself.
+    cause.__context__ = error
+    masked(error)
+    assert error.args == cause.args == group.exceptions[0].args == ("[secret]",)
+
+
+def test_value_is_looked_into_as_deep_as_it_can_be_shown() -> None:
+    value: Any = KEY
+    for _ in range(10_000):
+        value = [value]
+    assert KEY not in str(masked(ValueError(value)))
