@@ -154,6 +154,7 @@ def test_what_is_unknown_or_says_nothing_is_ignored(noise: bytes) -> None:
         ({"input_tokens": 9}, {"input_tokens": 0, "output_tokens": 5}, Usage(9, 5)),
         ({"input_tokens": 9}, {"input_tokens": 12, "output_tokens": 5}, Usage(12, 5)),
         (None, {"input_tokens": None, "output_tokens": 5}, Usage(0, 5)),
+        ({"input_tokens": 9.0}, {"output_tokens": 5.0}, Usage(9, 5)),
         (None, None, None),
     ],
 )

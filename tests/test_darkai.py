@@ -169,6 +169,26 @@ def test_backend_is_a_value_that_does_not_change() -> None:
         DarkAI().strict = True  # type: ignore[misc]
 
 
+@pytest.mark.parametrize(
+    ("argument", "error_class"),
+    [
+        ({"strict": "False"}, TypeError),
+        ({"strict": None}, TypeError),
+        ({"base_url": 5}, ValueError),
+        ({"base_url": "127.0.0.1"}, ValueError),
+        ({"api_endpoint": 5}, ValueError),
+        ({"api_endpoint": None}, ValueError),
+        ({"api_endpoint": "http://127.0.0.1:port/"}, ValueError),
+    ],
+)
+def test_wrong_argument_is_refused_and_named(
+    argument: dict[str, Any], error_class: type[Exception]
+) -> None:
+    (name,) = argument
+    with pytest.raises(error_class, match=f"^{name} "):
+        DarkAI(**argument)
+
+
 def test_class_attributes_of_the_older_interface() -> None:
     assert DarkAI.url == "https://darkai.foundation/chat"
     assert DarkAI.api_endpoint == "https://darkai.foundation/chat"

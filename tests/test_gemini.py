@@ -43,7 +43,7 @@ def chunk(*parts: dict[str, Any], finish: str | None = None, **more: Any) -> dic
     return {"candidates": [candidate], "modelVersion": "gemini-2.5-flash", **more}
 
 
-def usage(prompt: int, **counts: int) -> dict[str, Any]:
+def usage(prompt: int, **counts: float) -> dict[str, Any]:
     return {"usageMetadata": {"promptTokenCount": prompt, **counts}}
 
 
@@ -98,7 +98,7 @@ def test_what_comes_after_the_finish_reason_still_counts() -> None:
 def test_thoughts_are_reasoning_and_count_as_output() -> None:
     data = body(
         chunk(part("Hm.", thought=True), part("Hi", thought=False)),
-        chunk(finish="STOP", **usage(3, candidatesTokenCount=1, thoughtsTokenCount=20)),
+        chunk(finish="STOP", **usage(3, candidatesTokenCount=1.0, thoughtsTokenCount=20)),
     )
     assert deltas(data, "Hi") == [Reasoning("Hm."), Text("Hi"), Usage(3, 21), Finish("STOP")]
 
@@ -184,6 +184,16 @@ def test_error_in_an_array_in_no_data_field_is_an_error(error: bytes) -> None:
     outcome = check(GEMINI, data, text="Hi", error=error, raises=BackendError)
     assert isinstance(outcome.error, BackendError)
     assert outcome.error.payload == {"code": 503}
+
+
+def test_colon_at_the_end_of_a_line_of_json_in_no_data_field_is_one() -> None:
+    error = (
+        b'{\n"error":\n {"of": ["a",\n"b"\n], "code":\n503, "in":\n\n["c",\n{"d":\n"e"\n}]}\n}\n'
+    )
+    data = body(chunk(part("Hi"))) + error
+    outcome = check(GEMINI, data, text="Hi", error=error, raises=BackendError)
+    assert isinstance(outcome.error, BackendError)
+    assert outcome.error.payload == {"of": ["a", "b"], "code": 503, "in": ["c", {"d": "e"}]}
 
 
 @pytest.mark.parametrize("name", [b"", b"event: progress\n"])

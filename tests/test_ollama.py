@@ -91,7 +91,7 @@ def test_calls_of_tools_are_numbered_over_the_whole_reply() -> None:
 
 
 def test_old_server_has_no_reason() -> None:
-    assert deltas(body(said("Hi"), {"done": True, "eval_count": 1}), "Hi") == [
+    assert deltas(body(said("Hi"), {"done": True, "eval_count": 1.0}), "Hi") == [
         *(Text("Hi"), Usage(0, 1), Finish(None)),
     ]
 

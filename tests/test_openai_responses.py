@@ -210,7 +210,7 @@ def test_last_event_finishes_with_the_reason(last: bytes, reason: str | None) ->
 
 @pytest.mark.parametrize(
     ("usage", "expected"),
-    [(USAGE, Usage(9, 5)), ({"input_tokens": 9}, Usage(9, 0)), (None, None)],
+    [(USAGE, Usage(9, 5)), ({"input_tokens": 9.0}, Usage(9, 0)), (None, None)],
 )
 def test_usage_is_in_the_last_event(usage: Any, expected: Usage | None) -> None:
     assert reply(HI + end(usage=usage)).usage == expected

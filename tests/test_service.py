@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 import pickle
 from collections.abc import Mapping
 from dataclasses import FrozenInstanceError, dataclass
@@ -152,10 +153,18 @@ def test_service_that_needs_none_does_without_a_key_anywhere() -> None:
     assert Keyless(api_key="k").key_field("x") == {"x": "k"}
 
 
+def test_user_information_is_in_place_of_a_key() -> None:
+    base_url = "https://user:secret@127.0.0.1"
+    with pytest.raises(ValueError, match="either an API key or user information") as caught:
+        Example(base_url=base_url, api_key="k").request()
+    assert "secret" not in str(caught.value)
+    assert Example(base_url=base_url, api_key="").request().url == f"{base_url}/chat"
+
+
 # What is a value: it can be compared, copied, and shown to anybody.
 
 SECRETIVE = Example(
-    base_url="https://user:secret@api.example:8443/v1?key=secret#secret",
+    base_url="https://api.example:8443/v1?key=secret#secret",
     api_key="secret",
     extra_headers={"x-secret": "secret"},
     extra_body={"secret": ["secret"]},
@@ -167,11 +176,14 @@ def test_repr_has_no_secret() -> None:
         "Example(base_url='https://api.example:8443/v1', max_event_size=67108864)"
     )
     assert "secret" not in repr(SECRETIVE.request())
+    assert repr(Example(base_url="https://user:secret@api.example")) == (
+        "Example(base_url='https://api.example', max_event_size=67108864)"
+    )
 
 
 def test_secrets_are_sent_nevertheless() -> None:
     request = SECRETIVE.request()
-    assert request.url.startswith("https://user:secret@api.example:8443/v1/chat?key=secret")
+    assert request.url.startswith("https://api.example:8443/v1/chat?key=secret")
     assert request.headers["authorization"] == "Bearer secret"
     assert request.headers["x-secret"] == "secret"
     assert json.loads(request.body)["secret"] == ["secret"]
@@ -255,12 +267,29 @@ def test_mapping_of_any_kind_is_an_object() -> None:
     assert sent(Example(), stop=MappingProxyType({"a": 1})) == {"model": "m", "stop": {"a": 1}}
 
 
+@dataclass
+class Tool:
+    name: str
+    weight: Any
+
+
+def test_dataclass_is_an_object() -> None:
+    assert sent(Example(), stop=[Tool("hammer", {1})])["stop"] == [
+        {"name": "hammer", "weight": [1]}
+    ]
+
+
 ENDLESS: list[Any] = []
 ENDLESS.append(ENDLESS)
 
 
 @pytest.mark.parametrize(
-    "value", [object(), 1j, {(1, 2): 3}, ["\ud800"], "\udfff", ENDLESS], ids=repr
+    "value",
+    [
+        *(object(), 1j, {(1, 2): 3}, ["\ud800"], "\udfff", ENDLESS, b"x", bytearray(b"x")),
+        *(math.nan, [math.inf], {"x": -math.inf}, Tool("", math.nan), Tool("", [b"x"])),
+    ],
+    ids=repr,
 )
 def test_what_cannot_be_json_is_a_value_error(value: Any) -> None:
     with pytest.raises(ValueError, match=r"^a message or an option cannot be sent as JSON: "):
@@ -403,6 +432,23 @@ def test_argument_of_the_wrong_type_is_a_type_error(argument: dict[str, Any]) ->
         Example(**argument)
 
 
+@pytest.mark.parametrize("argument", [{"include_usage": "False"}, {"api_version": 2024}])
+def test_argument_of_openai_of_the_wrong_type_is_a_type_error(argument: dict[str, Any]) -> None:
+    with pytest.raises(TypeError, match=f"^{next(iter(argument))} cannot be a "):
+        OpenAI(**argument)
+
+
+@pytest.mark.parametrize("fields", [{"x": 1}, {"x": None}, {"x": b"1"}, {1: "1"}])
+def test_header_field_of_the_wrong_type_is_a_type_error(fields: Any) -> None:
+    with pytest.raises(TypeError, match=r"^a header field is a name and a value, both of them a "):
+        Example(extra_headers=fields)
+
+
+def test_extra_headers_that_are_one_are_refused() -> None:
+    with pytest.raises(ValueError, match="differ by their case alone"):
+        Example(extra_headers={"X-A": "1", "x-a": "2"})
+
+
 @pytest.mark.parametrize("fields", [{"x y": "1"}, {"x": "secret\n"}, {"x": " secret"}])
 def test_header_field_that_cannot_be_sent_is_refused_and_not_shown(fields: dict[str, str]) -> None:
     with pytest.raises(ValueError, match="header field") as caught:
@@ -414,7 +460,7 @@ def test_header_field_that_cannot_be_sent_is_refused_and_not_shown(fields: dict[
     "key", ["secret\n", " secret", "sec ret", "secret\x07", "\t", "secret\udc80"]
 )
 def test_key_that_cannot_be_one_is_refused_and_not_shown(key: str) -> None:
-    with pytest.raises(ValueError, match="white space, or a line end, in the API key") as caught:
+    with pytest.raises(ValueError, match="white space in the API key, or what cannot be") as caught:
         Example(api_key=key).request()
     assert "ret" not in str(caught.value)
 

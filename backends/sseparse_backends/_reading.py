@@ -126,6 +126,11 @@ def _payload(data: str) -> Any:
             return payload
 
 
+def tokens(count: float | None) -> int:
+    """Return a count of tokens, which some servers write as 7.0, as the whole number it is."""
+    return int(count or 0)
+
+
 def object_text(raw: msgspec.Raw) -> str:
     """Return a JSON object as the text that it came as, an empty one where there is none."""
     text = bytes(raw).decode()

@@ -5,6 +5,7 @@ A backend of your own needs none of it: the contract is all that counts.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Mapping
@@ -30,10 +31,6 @@ class _Address(str):
         return repr(shown(self))
 
 
-# What the arguments are that anybody may get wrong, on the command line for one.
-_KINDS = {"base_url": str, "api_key": str | None, "extra_headers": Mapping, "extra_body": Mapping}
-
-
 @dataclass(frozen=True, kw_only=True)
 class Service:
     """A chat service over HTTP with JSON.
@@ -56,6 +53,13 @@ class Service:
     needs_key: ClassVar[bool] = True
     # What `request` takes as options: fields of the service's own JSON object.
     options: ClassVar[frozenset[str]] = frozenset()
+    # What the arguments are that anybody may get wrong, on the command line for one.
+    kinds: ClassVar[Mapping[str, Any]] = {
+        "base_url": str,
+        "api_key": str | None,
+        "extra_headers": Mapping,
+        "extra_body": Mapping,
+    }
 
     base_url: str = ""
     api_key: str | None = field(default=None, repr=False)
@@ -65,11 +69,13 @@ class Service:
     max_event_size: int | None = 64 * 1024 * 1024
 
     def __post_init__(self) -> None:
-        for name, kind in _KINDS.items():
+        for name, kind in self.kinds.items():
             if not isinstance(value := getattr(self, name), kind):
                 raise TypeError(f"{name} cannot be a {type(value).__name__}")
         for name, value in self.extra_headers.items():
             header(name, value)
+        if len({name.lower() for name in self.extra_headers}) < len(self.extra_headers):
+            raise ValueError("two extra_headers differ by their case alone")
         below(self.base_url, "")
         object.__setattr__(self, "base_url", _Address(self.base_url))
         # A wrong limit is refused here, not with the first reply.
@@ -84,7 +90,12 @@ class Service:
         """
         key = self.api_key or ""
         if re.search(r"\s", key) or not key.isprintable():
-            raise ValueError("there is white space, or a line end, in the API key")
+            raise ValueError("there is white space in the API key, or what cannot be printed")
+        if key and "@" in urlsplit(self.base_url).netloc:
+            # Each transport would take another one of them.
+            raise ValueError(
+                "give either an API key or user information in the base_url: an empty one is none"
+            )
         at_home = urlsplit(self.base_url).hostname == urlsplit(type(self).base_url).hostname
         if self.needs_key and at_home and not (key or credentials(self.extra_headers)):
             raise ValueError(
@@ -118,7 +129,7 @@ class Service:
         }
         try:
             encoded = _encode({**body, **options, **self.extra_body})
-        except (TypeError, UnicodeEncodeError, RecursionError) as error:
+        except (TypeError, ValueError, RecursionError) as error:
             raise ValueError(f"a message or an option cannot be sent as JSON: {error}") from error
         return Request("POST", below(self.base_url, path, **query), fields, encoded)
 
@@ -152,14 +163,25 @@ def below(base_url: str, path: str, **query: str) -> str:
     )
 
 
+_BYTES = (bytes, bytearray, memoryview)
+
+
 def _plain(value: Any) -> Any:
-    """Return what msgspec does not know as something that it does."""
+    """Return what json does not know as something that it does."""
     if isinstance(value, Mapping):
         return dict(cast("Any", value))
-    raise TypeError(f"{type(value).__name__} is no JSON")
+    if type(value) in _BYTES:
+        raise TypeError(f"{type(value).__name__} is no JSON")
+    # Which would make text of bytes.
+    return msgspec.to_builtins(value, enc_hook=_plain, builtin_types=_BYTES)
 
 
-_encode = msgspec.json.Encoder(enc_hook=_plain).encode
+def _encode(value: Any) -> bytes:
+    # Not with msgspec, which makes null of what is no number.
+    separators = (",", ":")
+    return json.dumps(
+        value, default=_plain, allow_nan=False, ensure_ascii=False, separators=separators
+    ).encode()
 
 
 def conversation(

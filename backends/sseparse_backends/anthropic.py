@@ -16,7 +16,7 @@ import msgspec
 from sseparse import ServerSentEvent, SSEDecoder, UnknownField
 
 from ._contract import Delta, Finish, Messages, Reasoning, Request, Text, ToolCall, Usage
-from ._reading import Message, by_type, object_text, read
+from ._reading import Message, by_type, object_text, read, tokens
 from ._service import Service, conversation
 
 
@@ -77,8 +77,8 @@ class Anthropic(Service):
 
 
 class _Usage(msgspec.Struct):
-    input_tokens: int | None = None
-    output_tokens: int | None = None
+    input_tokens: float | None = None
+    output_tokens: float | None = None
 
 
 class _Start(msgspec.Struct):
@@ -157,8 +157,8 @@ class AnthropicReply:
     def _count(self, usage: _Usage) -> Usage:
         # The counts are totals. At the end only some may come, or zeros for those told before.
         self._usage = Usage(
-            usage.input_tokens or self._usage.input_tokens,
-            usage.output_tokens or self._usage.output_tokens,
+            tokens(usage.input_tokens) or self._usage.input_tokens,
+            tokens(usage.output_tokens) or self._usage.output_tokens,
         )
         return self._usage
 

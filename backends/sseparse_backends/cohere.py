@@ -15,7 +15,7 @@ import msgspec
 from sseparse import ServerSentEvent, SSEDecoder, UnknownField
 
 from ._contract import BackendError, Delta, Finish, Messages, Reasoning, Request, Text, Usage
-from ._reading import Message, ToolCalls, by_type, read
+from ._reading import Message, ToolCalls, by_type, read, tokens
 from ._service import Service, conversation
 
 
@@ -146,8 +146,8 @@ class CohereReply:
 
     def _finish(self, delta: _Delta) -> Iterator[Delta]:
         usage = delta.usage or _Usage()
-        if tokens := usage.tokens or usage.billed_units:
-            yield Usage(int(tokens.input_tokens or 0), int(tokens.output_tokens or 0))
+        if counts := usage.tokens or usage.billed_units:
+            yield Usage(tokens(counts.input_tokens), tokens(counts.output_tokens))
         # Both say that the service could not complete the reply.
         if delta.error or delta.finish_reason in ("ERROR", "TIMEOUT"):
             raise BackendError(delta.error or delta.finish_reason)

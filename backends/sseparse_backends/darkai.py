@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import msgspec
 
 from sseparse import InvalidJSON, ServerSentEvent, SSEDecoder, decoder_for
+from sseparse.transports._http import is_http
 
 from ._contract import BackendError, Delta, Finish, Messages, Request, Text
 from ._reading import lenient
@@ -37,6 +38,8 @@ class DarkAI:
     base_url: another way to say so: what comes before "/chat" in it.
     max_event_size: the largest event, in bytes, or None for no limit; see SSEDecoder, also for
         what it raises.
+
+    Raises ValueError for what is no URL, and TypeError for a strict that is no bool.
     """
 
     name = "darkai"
@@ -52,8 +55,13 @@ class DarkAI:
     base_url: InitVar[str | None] = None
 
     def __post_init__(self, base_url: str | None) -> None:
+        strict: Any = self.strict
+        if not isinstance(strict, bool):
+            raise TypeError(f"strict cannot be a {type(strict).__name__}")
         if base_url is not None:
             object.__setattr__(self, "api_endpoint", below(base_url, "/chat"))
+        elif not is_http(self.api_endpoint):
+            raise ValueError("api_endpoint is not an http: or https: URL")
         # Wrong limits are refused here, not with the first reply.
         SSEDecoder(max_event_size=self.max_event_size)
 

@@ -31,7 +31,7 @@ from ._contract import (
     ToolCall,
     Usage,
 )
-from ._reading import Message, object_text, read
+from ._reading import Message, object_text, read, tokens
 from ._service import Service, conversation
 
 _ROLES = {
@@ -153,9 +153,9 @@ class _Candidate(msgspec.Struct, rename="camel"):
 
 
 class _Usage(msgspec.Struct, rename="camel"):
-    prompt_token_count: int | None = None
-    candidates_token_count: int | None = None
-    thoughts_token_count: int | None = None
+    prompt_token_count: float | None = None
+    candidates_token_count: float | None = None
+    thoughts_token_count: float | None = None
 
 
 class _Chunk(Message, rename="camel"):
@@ -168,6 +168,8 @@ _decode = msgspec.json.Decoder(_Chunk).decode
 
 # A JSON string, perhaps unfinished: so that no hostile line is scanned twice.
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*+"?')
+# The end of a string, and on another line the beginning of a value.
+_LOST_COLON = re.compile(r'"[ \t]*\n(?=[ \t]*[^\s,:\]}])')
 
 
 class GeminiReply:
@@ -182,7 +184,7 @@ class GeminiReply:
         self._tool_calls = 0
         self._finish_reason: str | None = None
         # The lines so far of JSON in no data field, their size, and how many of its braces are
-        # open. They are no event to the decoder, and so without its limit.
+        # open. They are no event to the decoder, whose limit starts anew with each blank line.
         self._lines: list[str] = []
         self._size = 0
         self._depth = 0
@@ -202,8 +204,8 @@ class GeminiReply:
                 yield from self._interpret_candidate(candidate)
         if (usage := chunk.usage_metadata) is not None:
             yield Usage(
-                usage.prompt_token_count or 0,
-                (usage.candidates_token_count or 0) + (usage.thoughts_token_count or 0),
+                tokens(usage.prompt_token_count),
+                tokens(usage.candidates_token_count) + tokens(usage.thoughts_token_count),
             )
 
     def end(self) -> Iterator[Delta]:
@@ -235,7 +237,9 @@ class GeminiReply:
         self._depth += outside.count("{") - outside.count("}")
         if self._depth > 0:
             return field
+        # A colon at the end of a line is lost: a field without a value looks the same without.
+        data = _LOST_COLON.sub('":\n', "\n".join(self._lines))
         # One that is the element of an array is an error still.
-        data = "\n".join(self._lines).strip("[], \t\n")
+        data = data.strip("[], \t\n")
         self._lines, self._size, self._depth = [], 0, 0
         return ServerSentEvent(data=data)

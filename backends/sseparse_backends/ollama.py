@@ -16,7 +16,7 @@ import msgspec
 from sseparse import NDJSONDecoder, decoder_for
 
 from ._contract import Delta, Finish, Messages, Reasoning, Request, Text, ToolCall, Usage
-from ._reading import Message, lenient, object_text, raise_error
+from ._reading import Message, lenient, object_text, raise_error, tokens
 from ._service import Service, conversation
 
 _PARAMETERS = frozenset(
@@ -96,8 +96,8 @@ class _Line(Message):
     message: _Message | None = None
     done: bool | None = None
     done_reason: str | None = None
-    prompt_eval_count: int | None = None
-    eval_count: int | None = None
+    prompt_eval_count: float | None = None
+    eval_count: float | None = None
 
 
 _decode = partial(lenient, msgspec.json.Decoder(_Line).decode)
@@ -125,5 +125,5 @@ class OllamaReply:
             self._tool_calls += 1
         if line.done:
             # A count of zero is left out.
-            yield Usage(line.prompt_eval_count or 0, line.eval_count or 0)
+            yield Usage(tokens(line.prompt_eval_count), tokens(line.eval_count))
             yield Finish(line.done_reason)

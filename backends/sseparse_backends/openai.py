@@ -7,7 +7,7 @@ at all, and `[DONE]`, which some servers leave out, so that the end of the body 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 from urllib.parse import quote
@@ -17,7 +17,7 @@ import msgspec
 from sseparse import ServerSentEvent, SSEDecoder, UnknownField
 
 from ._contract import BackendError, Delta, Finish, Messages, Reasoning, Request, Text, Usage
-from ._reading import Message, ToolCalls, read
+from ._reading import Message, ToolCalls, read, tokens
 from ._service import Service, conversation
 
 
@@ -45,6 +45,12 @@ class OpenAI(Service):
         response_format safety_identifier seed service_tier stop store temperature tool_choice
         tools top_logprobs top_p user verbosity web_search_options""".split()
     )
+
+    kinds: ClassVar[Mapping[str, Any]] = {
+        **Service.kinds,
+        "include_usage": bool,
+        "api_version": str | None,
+    }
 
     base_url: str = "https://api.openai.com/v1"
     include_usage: bool = True
@@ -108,7 +114,6 @@ class _Choice(msgspec.Struct):
 
 
 class _Usage(msgspec.Struct):
-    # Whole numbers, which some servers write as 7.0.
     prompt_tokens: float | None = None
     completion_tokens: float | None = None
 
@@ -148,7 +153,7 @@ class OpenAIReply:
                 yield from self._interpret_choice(choice)
         groq = chunk.x_groq or _XGroq()
         if (usage := chunk.usage or groq.usage) is not None:
-            yield Usage(int(usage.prompt_tokens or 0), int(usage.completion_tokens or 0))
+            yield Usage(tokens(usage.prompt_tokens), tokens(usage.completion_tokens))
         if groq.error is not None:
             raise BackendError(groq.error)
 

@@ -17,7 +17,7 @@ import msgspec
 from sseparse import ServerSentEvent, SSEDecoder, UnknownField
 
 from ._contract import BackendError, Delta, Finish, Messages, Reasoning, Request, Text, Usage
-from ._reading import Message, ToolCalls, by_type, raise_error, read
+from ._reading import Message, ToolCalls, by_type, raise_error, read, tokens
 from ._service import Service, conversation
 
 
@@ -99,8 +99,8 @@ class _OutputItem(Message):
 
 
 class _Usage(msgspec.Struct):
-    input_tokens: int | None = None
-    output_tokens: int | None = None
+    input_tokens: float | None = None
+    output_tokens: float | None = None
 
 
 class _IncompleteDetails(msgspec.Struct):
@@ -185,7 +185,7 @@ class OpenAIResponsesReply:
             yield Text(text[len(said) :])
         yield from tool_calls.take() or self._tool_calls.take()
         if (usage := response.usage) is not None:
-            yield Usage(usage.input_tokens or 0, usage.output_tokens or 0)
+            yield Usage(tokens(usage.input_tokens), tokens(usage.output_tokens))
         details = response.incomplete_details or _IncompleteDetails()
         yield Finish(details.reason or response.status or name.removeprefix("response."))
 
