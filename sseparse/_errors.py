@@ -21,6 +21,7 @@ from typing import Any
 
 from ._printable import one_line
 from ._retry_after import retry_after
+from ._secrets import shown
 
 _RETRY_DELAY = re.compile(rb'"retryDelay"\s*:\s*"(\d{1,9}(?:\.\d{1,9})?)s"')
 
@@ -137,6 +138,9 @@ class UnexpectedResponse(RemoteProtocolError):
         if len(words) > self.SHOWN:
             words = words[: self.SHOWN] + "…"
         message = f"HTTP {self.status} ({content_type}): {words or 'empty body'}"
+        if location := self.headers.get("location"):
+            there = shown(location) if "//" in location else re.split("[?#]", location)[0]
+            message += f" (redirects to {there})"
         if (wait := self.retry_after or 0.0) > 0:
             message += f" (retry after {wait:.0f} seconds)"
         return one_line(message)

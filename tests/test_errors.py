@@ -166,3 +166,16 @@ def test_wait_is_in_a_header_field_or_in_the_body(
 def test_content_type_cannot_steer_a_terminal_either() -> None:
     error = UnexpectedResponse(400, {"content-type": "\x1b[2J"}, b"a")
     assert str(error) == "HTTP 400 (\ufffd[2J): a"
+
+
+@pytest.mark.parametrize(
+    ("location", "there"),
+    [
+        ("https://user:secret@h/v1?key=secret#x", "https://h/v1"),
+        ("/login?next=secret#x", "/login"),
+        ("//h/v1\x1b[1m", "://h/v1\N{REPLACEMENT CHARACTER}[1m"),
+    ],
+)
+def test_message_of_a_redirect_tells_where_to(location: str, there: str) -> None:
+    error = UnexpectedResponse(301, {"location": location}, b"")
+    assert str(error) == f"HTTP 301 (no content type): empty body (redirects to {there})"

@@ -205,21 +205,32 @@ async def test_compression_is_undone_as_it_arrives(encoding: str, wbits: int) ->
 @pytest.mark.parametrize(
     ("status", "method", "body"),
     [
-        (301, b"GET", b""),
-        (302, b"GET", b""),
-        (303, b"GET", b""),
-        (307, b"POST", b"body"),
-        (308, b"POST", b"body"),
+        *((307, "POST", b"body"), (308, "POST", b"body"), (307, "GET", b"")),
+        *((301, "GET", b""), (302, "GET", b""), (303, "GET", b"")),
     ],
 )
-async def test_redirects_are_followed(status: int, method: bytes, body: bytes) -> None:
+async def test_redirects_are_followed(status: int, method: str, body: bytes) -> None:
     async with serve(answer(OK + b"there")) as there:
         away = moved(status, f"location: {there.url}/there")
         async with serve(answer(away)) as here:
-            response = await AiohttpTransport().send(request(here, body=b"body"))
+            response = await AiohttpTransport().send(Request(method, here.url, {}, body))
             assert (response.status, await receive_all(response)) == (200, b"there")
-    assert there.requests[0].startswith(method + b" /chat/there ")
+    assert there.requests[0].startswith(f"{method} /chat/there ".encode())
     assert there.requests[0].endswith(b"\r\n\r\n" + body)
+
+
+@pytest.mark.parametrize("status", [301, 302, 303])
+@pytest.mark.parametrize("fields", [("location: /there",), ()])
+async def test_redirect_that_would_lose_the_body_is_the_response(
+    status: int, fields: tuple[str, ...]
+) -> None:
+    async with serve(
+        answer(head(status, *fields, "content-length: 5", CLOSING) + b"moved")
+    ) as here:
+        response = await AiohttpTransport().send(request(here, body=b"body"))
+        assert (response.status, await receive_all(response)) == (status, b"moved")
+        await here.until_open(0)
+    assert len(here.requests) == 1
 
 
 async def test_twenty_redirects_are_followed() -> None:
@@ -240,7 +251,7 @@ async def test_redirect_without_a_location_is_a_connection_error(
     steps = head(status, *fields, "content-length: 100"), until_client_leaves
     async with serve(answer(*steps)) as server:
         with pytest.raises(ConnectionError, match=rf"http://127.*: .*{status}"):
-            await AiohttpTransport().send(request(server))
+            await AiohttpTransport().send(Request("GET", server.url))
         await server.until_open(0)
     assert [session.closed for session in own_sessions] == [True]
 
@@ -946,6 +957,19 @@ async def test_connection_that_takes_longer_than_it_may_is_a_timeout_error(
     with anyio.fail_after(5), pytest.raises(TimeoutError, match=r"within 0\.1 seconds") as caught:
         await AiohttpTransport().send(Request("GET", url, connect_timeout=0.1))
     assert isinstance(caught.value.__cause__, aiohttp.ConnectionTimeoutError)
+
+
+async def test_name_that_nobody_finds_is_a_timeout(
+    monkeypatch: pytest.MonkeyPatch, own_sessions: list[aiohttp.ClientSession]
+) -> None:
+    async def resolve(*_: Any, **__: Any) -> Any:
+        await anyio.sleep_forever()
+
+    monkeypatch.setattr(aiohttp.DefaultResolver, "resolve", resolve)
+    asked = Request("GET", "http://nobody.example/", connect_timeout=0.1)
+    with anyio.fail_after(5), pytest.raises(TimeoutError, match=r"no connection within 0\.1 s"):
+        await AiohttpTransport().send(asked)
+    assert [session.closed for session in own_sessions] == [True]
 
 
 async def test_client_that_is_closed_is_no_failure_of_the_network() -> None:

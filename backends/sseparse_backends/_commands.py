@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from functools import partial
+from inspect import signature
 from typing import Any
 
 import click
@@ -89,6 +90,9 @@ async def _chat(
 ) -> None:
     async with AsyncExitStack() as stack:
         given = dict(map(_option, backend_options))
+        wanted = dict(map(_option, options))
+        if taken := wanted.keys() & signature(stream).parameters.keys():
+            raise ValueError(f"{', '.join(sorted(taken))}: no option of the request")
         if base_url is not None:
             given["base_url"] = base_url
         transport: Transport | None = None
@@ -109,7 +113,7 @@ async def _chat(
                 proxy=proxy,
                 timeout=limit,
                 retries=retries,
-                **dict(map(_option, options)),
+                **wanted,
             )
         except TypeError as error:
             raise ValueError(f"{backend}: {error}") from error
@@ -125,7 +129,7 @@ def _option(option: str) -> tuple[str, Any]:
         raise ValueError(f"an option is NAME=VALUE, not {option!r}")
     try:
         return name, json.loads(value)
-    except ValueError:
+    except (ValueError, RecursionError):
         return name, value
 
 

@@ -27,6 +27,11 @@ def is_http(url: object) -> bool:
         return False
 
 
+def rewrites(method: str, status: int) -> bool:
+    """Return whether a redirect makes a GET of a request that is none, and loses its body."""
+    return status in (301, 302, 303) and method not in ("GET", "HEAD")
+
+
 def header(name: str, value: str) -> tuple[bytes, bytes]:
     """Return a header field as the bytes to send; raises ValueError, TypeError for what is none."""
     given: tuple[Any, Any] = (name, value)

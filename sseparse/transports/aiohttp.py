@@ -15,7 +15,7 @@ from yarl import URL
 from sseparse._secrets import credentials, shown
 
 from . import Request
-from ._http import TOKEN, connect_timeout_error, connection_error, header
+from ._http import TOKEN, connect_timeout_error, connection_error, header, rewrites
 
 _REDIRECTS = (301, 302, 303, 307, 308)
 _MAX_REDIRECTS = 20
@@ -26,7 +26,8 @@ class AiohttpTransport:
 
     session: an aiohttp.ClientSession, which stays the caller's and stays open. Its auth, proxies,
         cookies, TLS and connector are used, but not its timeouts: a stream has its own. Without
-        one, each request has a session of its own, closed with the response.
+        one, each request has a session of its own, closed with the response. With one, the lookup
+        of a name is no part of the connect_timeout.
     proxy: the URL of a proxy, http: or https:, for the latter case.
     trust_env: whether the latter case heeds HTTP_PROXY and the like, and what .netrc has for a
         host, beside which aiohttp takes no Authorization header.
@@ -63,7 +64,8 @@ class AiohttpTransport:
             ) from None
         own = self._new_session() if self._session is None else None
         try:
-            response = await _send(own or cast("Any", self._session), request, self._proxy)
+            session = own or cast("Any", self._session)
+            response = await _send(session, request, self._proxy, own is not None)
             return AiohttpResponse(response, own)
         except BaseException:
             await _close(own)
@@ -177,7 +179,10 @@ class _Body(aiohttp.BytesPayload):
 
 
 async def _send(
-    session: aiohttp.ClientSession, request: Request, proxy: URL | None
+    session: aiohttp.ClientSession,
+    request: Request,
+    proxy: URL | None,
+    own: bool,
 ) -> aiohttp.ClientResponse:
     if session.closed:
         raise RuntimeError("the session of the transport is closed")
@@ -196,9 +201,15 @@ async def _send(
             skip_auto_headers=["Content-Type"],
             data=body if request.body else None,
             # What is given here takes the place of the session's own.
-            middlewares=[*getattr(session, "_middlewares", ()), _keep_credentials_of(url.origin())],
+            middlewares=[*getattr(session, "_middlewares", ()), _redirecting_from(url.origin())],
             proxy=proxy,
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=request.connect_timeout),
+            timeout=aiohttp.ClientTimeout(
+                total=None,
+                sock_connect=request.connect_timeout,
+                # This one has the lookup of a name in it, but also the wait for a free connection
+                # of a session that has other requests.
+                connect=request.connect_timeout if own else None,
+            ),
             max_redirects=_MAX_REDIRECTS + 1,
             auto_decompress=True,
             raise_for_status=False,
@@ -207,6 +218,8 @@ async def _send(
             _abort(response.connection)
             response.close()
             raise aiohttp.ClientPayloadError(f"a redirect ({response.status}) to nowhere")
+    except _Rewriting as redirect:
+        return redirect.response
     except aiohttp.ConnectionTimeoutError as error:
         raise connect_timeout_error(request) from error
     except aiohttp.ClientResponseError as error:
@@ -225,17 +238,26 @@ async def _send(
     return response
 
 
-def _keep_credentials_of(origin: URL) -> Any:
-    """Return a middleware that sends credentials to `origin` alone, where redirects lead to."""
+def _redirecting_from(origin: URL) -> Any:
+    """Return a middleware for redirects: credentials stay with `origin`, and a POST a POST."""
 
-    async def keep(request: aiohttp.ClientRequest, send: Any) -> aiohttp.ClientResponse:
+    async def send_on(request: aiohttp.ClientRequest, send: Any) -> aiohttp.ClientResponse:
         if request.url.origin() != origin:
             for name in credentials(request.headers):
                 del request.headers[name]
         response: aiohttp.ClientResponse = await send(request)
+        if rewrites(request.method, response.status):
+            raise _Rewriting(response)
         return response
 
-    return keep
+    return send_on
+
+
+class _Rewriting(Exception):
+    """A redirect that is not followed: to aiohttp, it is all of them or none."""
+
+    def __init__(self, response: aiohttp.ClientResponse) -> None:
+        self.response = response
 
 
 def _url(url: str, what: str) -> URL:

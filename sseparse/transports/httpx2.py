@@ -16,7 +16,7 @@ from sseparse._secrets import credentials, shown
 
 from . import Request
 from ._closing import GRACE
-from ._http import TOKEN, connect_timeout_error, connection_error, header
+from ._http import TOKEN, connect_timeout_error, connection_error, header, rewrites
 
 
 class HTTPX2Transport:
@@ -152,7 +152,7 @@ async def _send(client: httpx2.AsyncClient, request: Request) -> httpx2.Response
         # httpx2 would read the body of a redirect, which may never end; so the connection is
         # not used again.
         for _ in range(client.max_redirects):
-            if response.next_request is None:
+            if response.next_request is None or rewrites(request.method, response.status_code):
                 break
             await response.aclose()
             response = await client.send(
@@ -163,7 +163,7 @@ async def _send(client: httpx2.AsyncClient, request: Request) -> httpx2.Response
         if type(error).__name__ == "ConnectTimeout":
             raise connect_timeout_error(request) from error
         raise connection_error(request.url, error) from error
-    if response.has_redirect_location:
+    if response.has_redirect_location and not rewrites(request.method, response.status_code):
         await response.aclose()
         raise ConnectionError(
             f"{shown(request.url)}: more than {client.max_redirects} redirects"
