@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from base64 import b64encode
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from itertools import chain
 from operator import is_
 from typing import Any, cast
@@ -45,11 +46,11 @@ def mask(error: BaseException, url: str, headers: Mapping[str, str]) -> None:
     url: that of the request, whose user information is sent as a header field, too.
     headers: the header fields of the request.
     """
-    words = {word for name in credentials(headers) for word in headers[name].split()}
-    user, at, _ = urlsplit(url).netloc.rpartition("@")
-    if at:
-        plain = unquote_to_bytes(user)
-        words |= {b64encode(plain).decode(), plain.partition(b":")[2].decode(errors="replace")}
+    # What is no text or no URL is an error of its own, which this must not hide.
+    words = {word for name in credentials(headers) for word in str(headers[name]).split()}
+    with suppress(ValueError):
+        user = unquote_to_bytes(urlsplit(url).netloc.rpartition("@")[0])
+        words |= {b64encode(user).decode(), user.partition(b":")[2].decode(errors="replace")}
     secrets = [_Secret(word) for word in words if len(word) >= _LEAST_SECRET]
     for one in _with_causes(error) if secrets else ():
         one.args = _masked(one.args, secrets)

@@ -143,7 +143,13 @@ def test_half_a_surrogate_pair_is_a_replacement_character(escaped: str, text: st
 
 
 @pytest.mark.parametrize(
-    "data", [r'{"text": "\ud8"."}', r'{"text": "\ud83d\u12"}', r'{"text": "\uDxyz"}']
+    "data",
+    [
+        r'{"text": "\ud8"."}',
+        r'{"text": "\ud83d\u12"}',
+        r'{"text": "\uDxyz"}',
+        r'{"text": "\UD83D"}',
+    ],
 )
 def test_what_is_no_escape_at_all_is_damage(data: str) -> None:
     with pytest.raises(InvalidJSON):

@@ -127,6 +127,16 @@ def test_causes_have_no_key() -> None:
     assert error.args == cause.args == group.exceptions[0].args == ("[secret]",)
 
 
+@pytest.mark.parametrize("url", ["http://[", "http://h\N{FULLWIDTH SOLIDUS}/", "", "h"])
+def test_what_is_no_url_hides_nothing(url: str) -> None:
+    assert masked(ValueError(KEY), url).args == ("[secret]",)
+
+
+def test_header_field_of_the_wrong_type_hides_nothing() -> None:
+    headers: Any = {"authorization": f"Bearer {KEY}", "x-key": 5, "cookie": None}
+    assert masked(ValueError(KEY), **headers).args == ("[secret]",)
+
+
 def test_value_is_looked_into_as_deep_as_it_can_be_shown() -> None:
     value: Any = KEY
     for _ in range(10_000):

@@ -99,7 +99,7 @@ def lenient(decode: Callable[[str], T], data: str) -> T:
 
 # An escape in a string, so that a backslash that is escaped itself escapes nothing; or a pair.
 _SURROGATE = re.compile(
-    r"\\ud[89ab][0-9a-f]{2}\\ud[c-f][0-9a-f]{2}|\\ud[89a-f][0-9a-f]{2}|\\.", re.IGNORECASE
+    r"\\u(?i:d[89ab][0-9a-f]{2})\\u(?i:d[c-f][0-9a-f]{2})|\\u(?i:d[89a-f][0-9a-f]{2})|\\."
 )
 
 
