@@ -21,7 +21,6 @@ from typing import Any
 
 from ._printable import one_line
 from ._retry_after import retry_after
-from ._secrets import shown
 
 _RETRY_DELAY = re.compile(rb'"retryDelay"\s*:\s*"(\d{1,9}(?:\.\d{1,9})?)s"')
 
@@ -138,9 +137,16 @@ class UnexpectedResponse(RemoteProtocolError):
         if len(words) > self.SHOWN:
             words = words[: self.SHOWN] + "…"
         message = f"HTTP {self.status} ({content_type}): {words or 'empty body'}"
-        if location := self.headers.get("location"):
-            there = shown(location) if "//" in location else re.split("[?#]", location)[0]
-            message += f" (redirects to {there})"
+        if 300 <= self.status < 400 and (location := self.headers.get("location")):
+            message += f" (redirects to {_shown(location)[: self.SHOWN]})"
         if (wait := self.retry_after or 0.0) > 0:
             message += f" (retry after {wait:.0f} seconds)"
         return one_line(message)
+
+
+def _shown(location: str) -> str:
+    # Imported late: nobody else who imports the decoders needs URLs.
+    from ._secrets import shown
+
+    path = re.split("[?#]", location)[0]
+    return shown(location) if re.match(r"(?:[a-zA-Z][a-zA-Z0-9+.-]*:)?//", path) else path

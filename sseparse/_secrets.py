@@ -50,33 +50,40 @@ def mask(error: BaseException, url: str, headers: Mapping[str, str]) -> None:
     words = {word for name in credentials(headers) for word in str(headers[name]).split()}
     with suppress(ValueError):
         user = unquote_to_bytes(urlsplit(url).netloc.rpartition("@")[0])
-        words |= {b64encode(user).decode(), user.partition(b":")[2].decode(errors="replace")}
-    secrets = [_Secret(word) for word in words if len(word) >= _LEAST_SECRET]
+        name, _, password = user.partition(b":")
+        basic = b64encode(name + b":" + password)
+        words |= {basic.decode(), (password or name).decode(errors="replace")}
+    # The longest first, of which others may be a part.
+    longest = sorted((word for word in words if len(word) >= _LEAST_SECRET), key=len, reverse=True)
+    secrets = list(map(_Secret, longest))
     for one in _with_causes(error) if secrets else ():
         one.args = _masked(one.args, secrets)
         vars(one).update(_masked(vars(one), secrets))
 
 
 def _with_causes(error: BaseException) -> Iterator[BaseException]:
+    # Not what was handled meanwhile, which may be the caller's own.
     found = {id(error)}
-    errors: list[BaseException | None] = [error]
+    errors = [error]
     for one in errors:
-        if one is not None:
-            yield one
-            group = cast("Any", one).exceptions if isinstance(one, BaseExceptionGroup) else ()
-            for cause in (one.__cause__, one.__context__, *group):
-                if id(cause) not in found:
-                    found.add(id(cause))
-                    errors.append(cause)
+        yield one
+        group = cast("Any", one).exceptions if isinstance(one, BaseExceptionGroup) else ()
+        causes = (*group, one.__cause__) if one.__cause__ else group
+        errors += [cause for cause in causes if id(cause) not in found]
+        found.update(map(id, causes))
 
 
 class _Secret:
-    """A secret, as it is or in JSON or a URL, and its beginning: half of one is secret still."""
+    """A secret, as it is or in JSON or a URL, or the beginning of one that was cut."""
 
     def __init__(self, word: str) -> None:
-        beginning = word[: max(_LEAST_SECRET, len(word) // 2)]
-        pattern = "".join(map(_written, beginning)) + r"[\w.~+/=%\\-]*"
-        self._text, self._bytes = re.compile(pattern), re.compile(pattern.encode())
+        half = max(_LEAST_SECRET, len(word) // 2)
+        written = [_written(character) for character in word]
+        # The rest, or as much as looks like it.
+        any_of_it = "|".join(sorted(set(written)))
+        pattern = f"{''.join(written[:half])}(?:{''.join(written[half:])}|(?:{any_of_it})*)"
+        self._text = re.compile(pattern)
+        self._bytes = re.compile(pattern.encode(errors="surrogatepass"))
 
     def mask(self, value: Any) -> Any:
         if isinstance(value, bytes):
@@ -86,10 +93,12 @@ class _Secret:
 
 def _written(character: str) -> str:
     literal = re.escape(character)
-    # Nobody escapes these, and without alternatives a secret is found some 50 times as fast.
-    plain = character.isascii() and (character.isalnum() or character in "-_.~")
+    # Nobody escapes these, and without alternatives a secret is found some 50 times as fast. A
+    # backslash that may be two is found in exponential time.
+    if character.isascii() and (character.isalnum() or character in "-_.~\\"):
+        return literal
     code = ord(character)
-    return literal if plain else rf"(?:\\?{literal}|(?i:\\u{code:04x}|%{code:02x}))"
+    return rf"(?:\\?{literal}|(?i:\\u{code:04x}|%{code:02x}))"
 
 
 def _masked(value: Any, secrets: list[_Secret], depth: int = _DEPTH) -> Any:

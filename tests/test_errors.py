@@ -172,10 +172,16 @@ def test_content_type_cannot_steer_a_terminal_either() -> None:
     ("location", "there"),
     [
         ("https://user:secret@h/v1?key=secret#x", "https://h/v1"),
-        ("/login?next=secret#x", "/login"),
+        ("/login?next=https://secret/#x", "/login"),
+        ("/a//b", "/a//b"),
+        ("/" + "x" * 1000, "/" + "x" * 299),
         ("//h/v1\x1b[1m", "://h/v1\N{REPLACEMENT CHARACTER}[1m"),
     ],
 )
 def test_message_of_a_redirect_tells_where_to(location: str, there: str) -> None:
     error = UnexpectedResponse(301, {"location": location}, b"")
     assert str(error) == f"HTTP 301 (no content type): empty body (redirects to {there})"
+
+
+def test_location_of_another_response_is_not_told() -> None:
+    assert "redirects" not in str(UnexpectedResponse(201, {"location": "/jobs/1"}, b""))

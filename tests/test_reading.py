@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from itertools import pairwise
 from typing import Any
 
@@ -100,7 +101,16 @@ def test_data_that_is_not_what_it_should_be_is_invalid_json(event: ServerSentEve
 
 @pytest.mark.parametrize(
     "data",
-    ["text", "[1]", "[1", '{"text": 7}', '{"type": 5, "text": []}', '{"text": 7, "error": 1}'],
+    [
+        "text",
+        "[1]",
+        "[1",
+        "{starting} up",
+        '{"text": 7, "error": false}',
+        '{"text": 7}',
+        '{"type": 5, "text": []}',
+        '{"text": 7, "error": 1}',
+    ],
 )
 def test_event_of_a_type_that_is_not_known_may_have_anything_in_it(data: str) -> None:
     assert read(ServerSentEvent("progress", data), decode) is None
@@ -117,14 +127,16 @@ def test_error_is_one_whatever_the_type_of_its_event(data: str) -> None:
         read(ServerSentEvent("progress", data), decode)
 
 
-@pytest.mark.parametrize("data", ['{"text": "Hi"', ' {"text": \\', "{" * 100_000], ids=len)
+@pytest.mark.parametrize("data", ['{"text": "Hi"', ' { "text": \\', '{"a":' * 100_000], ids=len)
 def test_damaged_object_is_invalid_json_whatever_the_type_of_its_event(data: str) -> None:
     with pytest.raises(InvalidJSON):
         read(ServerSentEvent("progress", data), decode)
 
 
-def test_event_of_a_type_that_is_not_known_counts_if_it_can_be_read() -> None:
-    assert read(ServerSentEvent("progress", '{"text": "Hi"}'), decode) == Chunk(text="Hi")
+@pytest.mark.parametrize("error", [None, False, ""])
+def test_event_of_a_type_that_is_not_known_counts_if_it_can_be_read(error: Any) -> None:
+    event = ServerSentEvent("progress", json.dumps({"text": "Hi", "error": error}))
+    assert read(event, decode) == Chunk(text="Hi", error=error)
 
 
 @pytest.mark.parametrize(

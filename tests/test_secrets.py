@@ -67,6 +67,42 @@ def test_other_words_stay(words: str) -> None:
     assert error.args == (401, {"x": words}, words.encode())
 
 
+@pytest.mark.parametrize("after", ['"}', "\\n", '\\"}', "…", ", unknown", "无效", "/v1"])
+def test_what_follows_a_key_stays(after: str) -> None:
+    error = masked(ValueError(f'{{"no {KEY}{after}', f'{{"no {KEY}{after}'.encode()))
+    assert error.args == (f'{{"no [secret]{after}', f'{{"no [secret]{after}'.encode())
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "0b1c2d3e-aaaa-bbbb-cccc-1234567890ab:5f4dcc3b5aa765d61d8327deb882cf99",
+        "abcdefgh;sig!@#secret&x$y,(z)[*]^|{2}?é漢\\",
+        "x" * 8 + "\\" * 50,
+        "a" * 5000,
+    ],
+    ids=lambda key: key[:10],
+)
+def test_key_may_have_any_characters(key: str) -> None:
+    for part in (key, key[: 2 * len(key) // 3]):
+        error = masked(ValueError(f"no {part} .", f"no {part} .".encode()), x_key=f"Key {key}")
+        assert error.args == ("no [secret] .", b"no [secret] .")
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    ["\\" * 100_000, ("x" * 8 + "\\" * 24) * 3000, "x" * 100_000],
+    ids=lambda text: text[:9],
+)
+def test_hostile_text_is_searched_in_linear_time(hostile: str) -> None:
+    masked(ValueError(hostile, hostile.encode()), x_key="x" * 8 + "\\" * 50)
+
+
+def test_key_that_is_the_beginning_of_another_hides_none_of_it() -> None:
+    error = masked(ValueError("12345678-abc 12345678"), a_key="12345678", b_key="12345678-abc")
+    assert error.args == ("[secret] [secret]",)
+
+
 def test_word_of_less_than_8_characters_is_no_secret() -> None:
     assert masked(ValueError("no key"), authorization="Bearer no", cookie="key").args == ("no key",)
 
@@ -74,14 +110,19 @@ def test_word_of_less_than_8_characters_is_no_secret() -> None:
 def test_every_word_of_every_credential_is_a_secret() -> None:
     headers = {"x-api-key": "key-12345", "cookie": "a=cookie-1; b=cookie-2", "accept": "text/html"}
     error = masked(ValueError("key-12345 a=cookie-1; b=cookie-2 text/html"), **headers)
-    assert error.args == ("[secret] [secret]; [secret] text/html",)
+    assert error.args == ("[secret] [secret] [secret] text/html",)
 
 
-def test_user_information_is_a_secret_as_it_is_sent() -> None:
-    # printf user:pass%word | base64
-    error = masked(
-        ValueError("no Basic dXNlcjpwYXNzJXdvcmQ= nor pass%word"), "http://user:pass%25word@h/"
-    )
+@pytest.mark.parametrize(
+    ("user", "words"),
+    [
+        # printf user:pass%word | base64
+        ("user:pass%25word", "Basic dXNlcjpwYXNzJXdvcmQ= nor pass%word"),
+        ("token-123", "Basic dG9rZW4tMTIzOg== nor token-123"),
+    ],
+)
+def test_user_information_is_a_secret_as_it_is_sent(user: str, words: str) -> None:
+    error = masked(ValueError(f"no {words}"), f"http://{user}@h/")
     assert error.args == ("no Basic [secret] nor [secret]",)
 
 
@@ -120,11 +161,18 @@ def test_attributes_have_no_key() -> None:
 def test_causes_have_no_key() -> None:
     group = ExceptionGroup("", [ValueError(KEY)])
     cause, error = KeyError(KEY), OSError(KEY)
-    error.__cause__, error.__context__ = cause, group
+    error.__cause__, cause.__cause__ = cause, group
     # A chain that leads back to itself.
-    cause.__context__ = error
+    group.__cause__ = error
     masked(error)
     assert error.args == cause.args == group.exceptions[0].args == ("[secret]",)
+
+
+def test_exception_that_the_caller_handles_stays_as_it_is() -> None:
+    own, error = KeyError(KEY), ValueError(KEY)
+    error.__context__ = own
+    masked(error)
+    assert own.args == (KEY,)
 
 
 @pytest.mark.parametrize("url", ["http://[", "http://h\N{FULLWIDTH SOLIDUS}/", "", "h"])
@@ -134,6 +182,7 @@ def test_what_is_no_url_hides_nothing(url: str) -> None:
 
 def test_header_field_of_the_wrong_type_hides_nothing() -> None:
     headers: Any = {"authorization": f"Bearer {KEY}", "x-key": 5, "cookie": None}
+    headers["a-key"] = "\ud800" * 9
     assert masked(ValueError(KEY), **headers).args == ("[secret]",)
 
 

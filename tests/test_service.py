@@ -287,6 +287,7 @@ ENDLESS.append(ENDLESS)
     "value",
     [
         *(object(), 1j, {(1, 2): 3}, ["\ud800"], "\udfff", ENDLESS, b"x", bytearray(b"x")),
+        *(range(3), [object()], type("Bytes", (bytes,), {})()),
         *(math.nan, [math.inf], {"x": -math.inf}, Tool("", math.nan), Tool("", [b"x"])),
     ],
     ids=repr,

@@ -233,6 +233,39 @@ async def test_redirect_that_would_lose_the_body_is_the_response(
     assert len(here.requests) == 1
 
 
+async def test_redirect_that_is_not_followed_is_a_response_to_the_session_too() -> None:
+    seen: list[int] = []
+
+    async def look(request: aiohttp.ClientRequest, send: Any) -> aiohttp.ClientResponse:
+        response: aiohttp.ClientResponse = await send(request)
+        seen.append(response.status)
+        return response
+
+    away = moved(303, "location: /there", "set-cookie: a=b")
+    jar = aiohttp.CookieJar(unsafe=True)
+    async with (
+        serve(answer(away)) as server,
+        aiohttp.ClientSession(middlewares=[look], cookie_jar=jar) as session,
+    ):
+        assert await fetch(AiohttpTransport(session), server) == b""
+        await server.until_open(0)
+    assert seen == [303]
+    assert [cookie.value for cookie in jar] == ["b"]
+
+
+async def test_method_in_lower_case_is_the_same() -> None:
+    steps = moved(301, "location: /there"), OK + b"there"
+
+    async def converse(connection: SocketStream, server: Server) -> None:
+        server.requests.append(await read_request(connection))
+        await connection.send(steps[len(server.requests) - 1])
+
+    for transport in (AiohttpTransport(), HTTPX2Transport()):
+        async with serve(converse) as server:
+            response = await transport.send(Request("get", server.url))
+            assert (response.status, await receive_all(response)) == (200, b"there")
+
+
 async def test_twenty_redirects_are_followed() -> None:
     async def count_down(connection: SocketStream, server: Server) -> None:
         server.requests.append(await read_request(connection))
@@ -322,6 +355,17 @@ async def test_refused_connection_is_a_connection_error_with_its_cause(
 LOOP = moved(307, "location: /chat")
 
 
+async def test_redirects_without_end_are_a_connection_error(
+    own_sessions: list[aiohttp.ClientSession],
+) -> None:
+    async with serve(answer(LOOP)) as server:
+        with pytest.raises(ConnectionError, match="more than 20 redirects"):
+            await AiohttpTransport().send(request(server))
+        assert len(server.requests) == 21
+        await server.until_open(0)
+    assert [session.closed for session in own_sessions] == [True]
+
+
 @pytest.mark.parametrize(
     "steps",
     [
@@ -332,11 +376,10 @@ LOOP = moved(307, "location: /chat")
         (b"HTTP/1.1 200 OK\r\n", reset),
         (head(200, "x: " + "x" * 10_000), until_client_leaves),
         (head(200, "content-encoding: br"), until_client_leaves),
-        (LOOP,),
     ],
     ids=[
         *("end", "reset", "nonsense", "half a head", "half a head and reset", "large head"),
-        *("unknown compression", "redirects without end"),
+        "unknown compression",
     ],
 )
 @pytest.mark.parametrize("method", ["GET", "POST"])

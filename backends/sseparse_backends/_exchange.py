@@ -185,9 +185,9 @@ class Exchange:
     def fail(self, error: Exception) -> None:
         """End the exchange with `error`, such as a timeout, that arose on this side."""
         self._enter(State.FAILED)
+        self.error = error
         # A service may repeat a key that it does not know.
         mask(error, self.request.url, self.request.headers)
-        self.error = error
 
     def _take(
         self,
@@ -246,8 +246,8 @@ class Exchange:
             self.fail(error)
             return
         self._retries -= 1
-        mask(error, self.request.url, self.request.headers)
         self.reason = error
+        mask(error, self.request.url, self.request.headers)
         # At random, so that clients that failed together do not come back together.
         self.wait = max(self._longest_wait * (0.5 + random() / 2), at_least)  # noqa: S311
         self._longest_wait = min(2 * self._longest_wait, _LONGEST_WAIT)

@@ -71,15 +71,20 @@ def read(
         message = lenient(decode, event.data)
     except (msgspec.MsgspecError, RecursionError) as cause:
         damaged = not isinstance(cause, msgspec.ValidationError)
-        if known or (damaged and event.data.lstrip().startswith("{")):
+        if known or (damaged and _OBJECT.match(event.data)):
             raise InvalidJSON(f"invalid JSON in an event: {cause}", event.data.encode()) from cause
         return None
     if not known and message.type == event.event:
         return message
-    raise_error(message)
+    if known or message.error:
+        raise_error(message)
     if "error" in (message.type, message.object):
         raise BackendError(_payload(event.data))
     return message
+
+
+# The beginning of an object that is not empty.
+_OBJECT = re.compile(r'\s*\{\s*"')
 
 
 def lenient(decode: Callable[[str], T], data: str) -> T:

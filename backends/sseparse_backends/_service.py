@@ -167,21 +167,17 @@ _BYTES = (bytes, bytearray, memoryview)
 
 
 def _plain(value: Any) -> Any:
-    """Return what json does not know as something that it does."""
+    """Return what msgspec does not know as something that it does."""
     if isinstance(value, Mapping):
         return dict(cast("Any", value))
-    if type(value) in _BYTES:
-        raise TypeError(f"{type(value).__name__} is no JSON")
-    # Which would make text of bytes.
-    return msgspec.to_builtins(value, enc_hook=_plain, builtin_types=_BYTES)
+    raise TypeError(f"{type(value).__name__} is no JSON")
 
 
 def _encode(value: Any) -> bytes:
-    # Not with msgspec, which makes null of what is no number.
-    separators = (",", ":")
-    return json.dumps(
-        value, default=_plain, allow_nan=False, ensure_ascii=False, separators=separators
-    ).encode()
+    # msgspec knows more types than json, but would make text of bytes, and null of what is no
+    # number: json refuses both.
+    value = msgspec.to_builtins(value, builtin_types=_BYTES, str_keys=True, enc_hook=_plain)
+    return json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def conversation(

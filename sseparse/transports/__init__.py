@@ -68,8 +68,8 @@ class Transport(Protocol):
     async def send(self, request: Request) -> Response:
         """Send `request`, follow redirects and return the response once its head is there.
 
-        A redirect that would make a GET of another request, without its body, is the response:
-        301, 302 and 303.
+        Those that may make a GET of a request, and lose its body, are the response: 301, 302 and
+        303, unless the request is a GET or a HEAD.
 
         Raises ConnectionError when there is no response, TimeoutError when a connection takes
         longer than the request's connect_timeout, ValueError for a request that cannot be sent.

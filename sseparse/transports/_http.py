@@ -28,8 +28,8 @@ def is_http(url: object) -> bool:
 
 
 def rewrites(method: str, status: int) -> bool:
-    """Return whether a redirect makes a GET of a request that is none, and loses its body."""
-    return status in (301, 302, 303) and method not in ("GET", "HEAD")
+    """Return whether a redirect may make a GET of a request that is none, and lose its body."""
+    return status in (301, 302, 303) and method.upper() not in ("GET", "HEAD")
 
 
 def header(name: str, value: str) -> tuple[bytes, bytes]:

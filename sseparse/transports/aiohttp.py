@@ -192,34 +192,36 @@ async def _send(
     for name, value in request.headers.items():
         header(name, value)
     body = _Body(request.body)
+    # What is given here takes the place of the session's own.
+    middlewares = [*getattr(session, "_middlewares", ()), _keep_credentials_of(url.origin())]
     try:
-        response = await session.request(
-            request.method,
-            url,
-            headers=dict(request.headers),
-            # A type that aiohttp would add.
-            skip_auto_headers=["Content-Type"],
-            data=body if request.body else None,
-            # What is given here takes the place of the session's own.
-            middlewares=[*getattr(session, "_middlewares", ()), _redirecting_from(url.origin())],
-            proxy=proxy,
-            timeout=aiohttp.ClientTimeout(
-                total=None,
-                sock_connect=request.connect_timeout,
-                # This one has the lookup of a name in it, but also the wait for a free connection
-                # of a session that has other requests.
-                connect=request.connect_timeout if own else None,
-            ),
-            max_redirects=_MAX_REDIRECTS + 1,
-            auto_decompress=True,
-            raise_for_status=False,
-        )
-        if response.status in _REDIRECTS:
+        for _ in range(_MAX_REDIRECTS + 1):
+            response = await session.request(
+                request.method,
+                url,
+                headers=dict(request.headers),
+                # A type that aiohttp would add.
+                skip_auto_headers=["Content-Type"],
+                data=body if request.body else None,
+                middlewares=middlewares,
+                proxy=proxy,
+                timeout=aiohttp.ClientTimeout(
+                    total=None,
+                    sock_connect=request.connect_timeout,
+                    # This one has the lookup of a name in it, but also the wait for a free
+                    # connection of a session that has other requests.
+                    connect=request.connect_timeout if own else None,
+                ),
+                # Which would make a GET of a POST.
+                allow_redirects=False,
+                auto_decompress=True,
+                raise_for_status=False,
+            )
+            if response.status not in _REDIRECTS or rewrites(request.method, response.status):
+                return response
             _abort(response.connection)
             response.close()
-            raise aiohttp.ClientPayloadError(f"a redirect ({response.status}) to nowhere")
-    except _Rewriting as redirect:
-        return redirect.response
+            url = _target(url, response)
     except aiohttp.ConnectionTimeoutError as error:
         raise connect_timeout_error(request) from error
     except aiohttp.ClientResponseError as error:
@@ -235,29 +237,34 @@ async def _send(
         raise connection_error(request.url, error) from error
     finally:
         body.abort()
-    return response
+    raise ConnectionError(f"{shown(request.url)}: more than {_MAX_REDIRECTS} redirects")
 
 
-def _redirecting_from(origin: URL) -> Any:
-    """Return a middleware for redirects: credentials stay with `origin`, and a POST a POST."""
+def _target(url: URL, response: aiohttp.ClientResponse) -> URL:
+    location = response.headers.get("location")
+    if not location:
+        raise aiohttp.ClientPayloadError(f"a redirect ({response.status}) to nowhere")
+    try:
+        target = URL(location)
+        # It may have no host, which `join` does not mind.
+        target = target if target.scheme else url.join(target)
+        target.origin()
+        return target
+    except ValueError as error:
+        raise aiohttp.InvalidUrlRedirectClientError(shown(location)) from error
 
-    async def send_on(request: aiohttp.ClientRequest, send: Any) -> aiohttp.ClientResponse:
+
+def _keep_credentials_of(origin: URL) -> Any:
+    """Return a middleware that sends credentials to `origin` alone, where redirects lead to."""
+
+    async def keep(request: aiohttp.ClientRequest, send: Any) -> aiohttp.ClientResponse:
         if request.url.origin() != origin:
             for name in credentials(request.headers):
                 del request.headers[name]
         response: aiohttp.ClientResponse = await send(request)
-        if rewrites(request.method, response.status):
-            raise _Rewriting(response)
         return response
 
-    return send_on
-
-
-class _Rewriting(Exception):
-    """A redirect that is not followed: to aiohttp, it is all of them or none."""
-
-    def __init__(self, response: aiohttp.ClientResponse) -> None:
-        self.response = response
+    return keep
 
 
 def _url(url: str, what: str) -> URL:
