@@ -62,15 +62,17 @@ def mask(error: BaseException, url: str, headers: Mapping[str, str]) -> None:
 
 
 def _with_causes(error: BaseException) -> Iterator[BaseException]:
-    # Not what was handled meanwhile, which may be the caller's own.
+    # Those that it was raised from or made of, and not what was handled meanwhile, which may be
+    # the caller's own.
     found = {id(error)}
     errors = [error]
     for one in errors:
         yield one
         group = cast("Any", one).exceptions if isinstance(one, BaseExceptionGroup) else ()
-        causes = (*group, one.__cause__) if one.__cause__ else group
-        errors += [cause for cause in causes if id(cause) not in found]
-        found.update(map(id, causes))
+        for cause in (one.__cause__, *one.args, *group):
+            if isinstance(cause, BaseException) and id(cause) not in found:
+                found.add(id(cause))
+                errors.append(cause)
 
 
 class _Secret:

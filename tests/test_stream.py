@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import math
+import traceback
 import types
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator
 from contextlib import aclosing
@@ -26,6 +27,7 @@ from sseparse import (
     UnexpectedResponse,
 )
 from sseparse.transports import Request, Transport
+from sseparse.transports.aiohttp import AiohttpTransport
 from sseparse.transports.httpx2 import HTTPX2Transport
 from sseparse.transports.memory import MemoryResponse, MemoryTransport, ScriptedBody
 from sseparse_backends import (
@@ -33,6 +35,7 @@ from sseparse_backends import (
     BackendError,
     DarkAI,
     Finish,
+    OpenAI,
     ReplyStream,
     ReplyTimeout,
     Text,
@@ -337,6 +340,33 @@ async def test_failure_to_connect_is_a_connection_error() -> None:
     assert texts == []
     assert isinstance(error, ConnectionError)
     assert server.url in str(error)
+
+
+@pytest.mark.parametrize(
+    ("anyio_backend", "transport_class"),
+    [("asyncio", HTTPX2Transport), ("trio", HTTPX2Transport), ("asyncio", AiohttpTransport)],
+)
+async def test_key_in_a_head_that_no_library_understands_is_not_shown(
+    transport_class: Callable[[], Transport], caplog: pytest.LogCaptureFixture
+) -> None:
+    async def repeat(connection: SocketStream, _: Server) -> None:
+        fields = (await read_request(connection)).split(b"\r\n")
+        (key,) = (field for field in fields if field.lower().startswith(b"authorization"))
+        await connection.send(b"HTTP/1.1 401 No\r\nYou sent: %b\r\n\r\n" % key)
+
+    async with serve(repeat) as server:
+        backend = OpenAI(base_url=server.url, api_key="key-12345678")
+        reply = stream(backend, "Hello", transport=transport_class(), retries=1)
+        with (
+            caplog.at_level("INFO", "sseparse"),
+            pytest.raises(ConnectionError, match=r"You sent: .*Bearer \[secret\]") as caught,
+        ):
+            await reply.text()
+    assert "\n" not in str(caught.value)
+    told = "".join(traceback.format_exception(caught.value))
+    for text in (told, caplog.text):
+        assert "Bearer [secret]" in text
+        assert "key-12" not in text
 
 
 @pytest.mark.parametrize("error", [ConnectionError("refused"), ValueError("bad URL")])

@@ -12,6 +12,7 @@ import aiohttp
 import anyio
 from yarl import URL
 
+from sseparse._printable import one_line
 from sseparse._secrets import credentials, shown
 
 from . import Request
@@ -226,7 +227,7 @@ async def _send(
         raise connect_timeout_error(request) from error
     except aiohttp.ClientResponseError as error:
         # As text it has the whole URL, and as its repr the header fields of the request too.
-        words = error.message or type(error).__name__
+        words = one_line(error.message or type(error).__name__)
         error.request_info = error.request_info._replace(headers=cast("Any", {}))
         error.history = ()
         raise ConnectionError(f"{shown(request.url)}: {words}") from error
