@@ -10,7 +10,6 @@ from functools import partial
 from pathlib import Path
 from secrets import token_hex
 from typing import Any
-from urllib.parse import urlsplit
 
 import anyio
 import click
@@ -21,7 +20,7 @@ from ._printable import one_line
 from ._secrets import shown
 from .client import EventSource
 from .transports import Request, Response, Transport
-from .transports._http import TOKEN
+from .transports._http import TOKEN, is_http
 
 _SECONDS = click.FloatRange(min=0, min_open=True)
 _COUNT = click.IntRange(min=1)
@@ -136,9 +135,8 @@ class _TimeIsOver(click.ClickException):
 
 def _check(url: str, method: str | None, timeout: float | None) -> None:
     """Refuse what the transport would refuse only once a connection has been told of."""
-    # The port is looked at only when it is asked for.
-    if not url.isprintable() or " " in url or urlsplit(url).port == 0:
-        raise ValueError(f"not a URL: {shown(url)!r}")
+    if not url.isprintable() or " " in url or not is_http(url):
+        raise ValueError(f"not an http: or https: URL: {shown(url)!r}")
     if method is not None and not TOKEN.fullmatch(method):
         raise ValueError(f"not a method: {method!r}")
     if timeout is not None and math.isnan(timeout):
