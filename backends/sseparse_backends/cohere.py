@@ -15,8 +15,9 @@ import msgspec
 from sseparse import ServerSentEvent, SSEDecoder, UnknownField
 
 from ._contract import BackendError, Delta, Finish, Messages, Reasoning, Request, Text, Usage
-from ._reading import Message, ToolCalls, by_type, read, tokens
+from ._reading import Message, by_type, read, tokens
 from ._service import Service, conversation
+from ._tool_calls import ToolCalls
 
 
 @dataclass(frozen=True, kw_only=True)
