@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -23,14 +24,23 @@ OWN = ["anthropic", "cohere", "darkai", "gemini", "ollama", "openai", "openai-re
 
 
 @pytest.fixture
-def chatter_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Install a package with two backends, one of which cannot be loaded."""
-    info = tmp_path / "chatter-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: chatter\nVersion: 1.0\n")
-    entries = "[sseparse.backends]\nchatter = tests.servers:Chatter\nbroken = no_such_module:X\n"
-    (info / "entry_points.txt").write_text(entries)
-    monkeypatch.syspath_prepend(tmp_path)
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Install a package with these backends."""
+
+    def install(entries: str) -> None:
+        info = tmp_path / "chatter-1.0.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text("Metadata-Version: 2.1\nName: chatter\nVersion: 1.0\n")
+        (info / "entry_points.txt").write_text(f"[sseparse.backends]\n{entries}")
+        monkeypatch.syspath_prepend(tmp_path)
+
+    return install
+
+
+@pytest.fixture
+def chatter_package(install: Callable[[str], None]) -> None:
+    """Install two backends, one of which cannot be loaded."""
+    install("chatter = tests.servers:Chatter\nbroken = no_such_module:X\n")
 
 
 def test_backend_is_made_by_name() -> None:
@@ -61,14 +71,9 @@ def test_unknown_name_is_told_the_known_ones() -> None:
 
 
 def test_two_backends_of_one_name_are_told_apart_by_nobody(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    install: Callable[[str], None],
 ) -> None:
-    info = tmp_path / "imposter-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: imposter\nVersion: 1.0\n")
-    entries = "[sseparse.backends]\ndarkai = tests.servers:Chatter\n"
-    (info / "entry_points.txt").write_text(entries)
-    monkeypatch.syspath_prepend(tmp_path)
+    install("darkai = tests.servers:Chatter\n")
     words = "more than one backend is called 'darkai': sseparse_backends.darkai:DarkAI, tests.ser"
     with pytest.raises(ValueError, match=words):
         get_backend("darkai")

@@ -1031,6 +1031,11 @@ def _endless(connection: SocketStream) -> Awaitable[object]:
 KEPT = head(200, "transfer-encoding: chunked") + chunk(BODY)
 
 
+async def answer_and_stay(connection: SocketStream, server: Server) -> None:
+    while True:
+        await answer(KEPT, LAST_CHUNK)(connection, server)
+
+
 @pytest.mark.parametrize(
     ("steps", "reused"),
     [
@@ -1070,11 +1075,7 @@ async def test_failure_after_the_end_of_a_reply_is_only_logged(
 async def test_finished_reply_that_is_left_gives_its_connection_back_too(
     transport: Transport,
 ) -> None:
-    async def converse(connection: SocketStream, server: Server) -> None:
-        while True:
-            await answer(KEPT, LAST_CHUNK)(connection, server)
-
-    async with serve(converse) as server:
+    async with serve(answer_and_stay) as server:
         for _ in range(3):
             async with ask(transport, server) as reply:
                 async for delta in reply.deltas():
@@ -1084,11 +1085,7 @@ async def test_finished_reply_that_is_left_gives_its_connection_back_too(
 
 
 async def test_connection_of_a_reply_that_is_left_early_is_closed(transport: Transport) -> None:
-    async def converse(connection: SocketStream, server: Server) -> None:
-        while True:
-            await answer(KEPT, LAST_CHUNK)(connection, server)
-
-    async with serve(converse) as server:
+    async with serve(answer_and_stay) as server:
         for _ in range(2):
             async with ask(transport, server) as reply:
                 assert await anext(reply) == TEXTS[0]

@@ -202,37 +202,6 @@ async def test_compression_is_undone_as_it_arrives(encoding: str, wbits: int) ->
 # Redirects
 
 
-@pytest.mark.parametrize(
-    ("status", "method", "body"),
-    [
-        *((307, "POST", b"body"), (308, "POST", b"body"), (307, "GET", b"")),
-        *((301, "GET", b""), (302, "GET", b""), (303, "GET", b"")),
-    ],
-)
-async def test_redirects_are_followed(status: int, method: str, body: bytes) -> None:
-    async with serve(answer(OK + b"there")) as there:
-        away = moved(status, f"location: {there.url}/there")
-        async with serve(answer(away)) as here:
-            response = await AiohttpTransport().send(Request(method, here.url, {}, body))
-            assert (response.status, await receive_all(response)) == (200, b"there")
-    assert there.requests[0].startswith(f"{method} /chat/there ".encode())
-    assert there.requests[0].endswith(b"\r\n\r\n" + body)
-
-
-@pytest.mark.parametrize("status", [301, 302, 303])
-@pytest.mark.parametrize("fields", [("location: /there",), ()])
-async def test_redirect_that_would_lose_the_body_is_the_response(
-    status: int, fields: tuple[str, ...]
-) -> None:
-    async with serve(
-        answer(head(status, *fields, "content-length: 5", CLOSING) + b"moved")
-    ) as here:
-        response = await AiohttpTransport().send(request(here, body=b"body"))
-        assert (response.status, await receive_all(response)) == (status, b"moved")
-        await here.until_open(0)
-    assert len(here.requests) == 1
-
-
 async def test_redirect_that_is_not_followed_is_a_response_to_the_session_too() -> None:
     seen: list[int] = []
 
@@ -251,19 +220,6 @@ async def test_redirect_that_is_not_followed_is_a_response_to_the_session_too() 
         await server.until_open(0)
     assert seen == [303]
     assert [cookie.value for cookie in jar] == ["b"]
-
-
-async def test_method_in_lower_case_is_the_same() -> None:
-    steps = moved(301, "location: /there"), OK + b"there"
-
-    async def converse(connection: SocketStream, server: Server) -> None:
-        server.requests.append(await read_request(connection))
-        await connection.send(steps[len(server.requests) - 1])
-
-    for transport in (AiohttpTransport(), HTTPX2Transport()):
-        async with serve(converse) as server:
-            response = await transport.send(Request("get", server.url))
-            assert (response.status, await receive_all(response)) == (200, b"there")
 
 
 async def test_twenty_redirects_are_followed() -> None:

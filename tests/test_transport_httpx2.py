@@ -145,37 +145,6 @@ async def test_gzip_is_undone_as_it_arrives() -> None:
         assert await receive_all(response) == b"second"
 
 
-@pytest.mark.parametrize(
-    ("status", "method", "body"),
-    [
-        *((307, "POST", b"body"), (308, "POST", b"body"), (307, "GET", b"")),
-        *((301, "GET", b""), (302, "GET", b""), (303, "GET", b"")),
-    ],
-)
-async def test_redirects_are_followed(status: int, method: str, body: bytes) -> None:
-    async with serve(answer(OK + b"there")) as there:
-        away = head(status, f"location: {there.url}/there", "content-length: 0", CLOSING)
-        async with serve(answer(away)) as here:
-            response = await HTTPX2Transport().send(Request(method, here.url, {}, body))
-            assert (response.status, await receive_all(response)) == (200, b"there")
-    assert there.requests[0].startswith(f"{method} /chat/there ".encode())
-    assert there.requests[0].endswith(b"\r\n\r\n" + body)
-
-
-@pytest.mark.parametrize("status", [301, 302, 303])
-@pytest.mark.parametrize("fields", [("location: /there",), ()])
-async def test_redirect_that_would_lose_the_body_is_the_response(
-    status: int, fields: tuple[str, ...]
-) -> None:
-    async with serve(
-        answer(head(status, *fields, "content-length: 5", CLOSING) + b"moved")
-    ) as here:
-        response = await HTTPX2Transport().send(request(here, body=b"body"))
-        assert (response.status, await receive_all(response)) == (status, b"moved")
-        await here.until_open(0)
-    assert len(here.requests) == 1
-
-
 # Errors
 
 

@@ -229,7 +229,6 @@ async def _send(
         # As text it has the whole URL, and as its repr the header fields of the request too.
         words = one_line(error.message or type(error).__name__)
         error.request_info = error.request_info._replace(headers=cast("Any", {}))
-        error.history = ()
         raise ConnectionError(f"{shown(request.url)}: {words}") from error
     except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError) as error:
         words = f"a redirect that cannot be followed ({type(error).__name__})"
