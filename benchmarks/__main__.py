@@ -19,8 +19,8 @@ from rich.console import Console
 from rich.progress import Progress
 
 from . import drivers, end_to_end, parsing, report, scale
-from .conformance import conformance
 from .peers import OWN, MissingPeer, NodeParser, find_peers
+from .rules import conformance
 from .runs import Effort, Run, measure
 
 PARSERS_QUICK = Effort(rounds=3, seconds=0, patience=1)

@@ -26,8 +26,8 @@ from sseparse import SSEDecoder
 from sseparse._sse import SSEDecoder as InPython
 
 from . import drivers, end_to_end, parsing
-from .conformance import RULES
 from .peers import COMPILED, OWN, PYTHON, NodeParser
+from .rules import RULES
 from .runs import TOO_SLOW, Run
 
 ROOT = Path(__file__).parents[1]

@@ -1,6 +1,7 @@
 """Streaming-protocol parsing: bytes in any pieces in, typed events out. It does no I/O."""
 
-from ._decode import Decoder, adecode, decode
+from ._decode import adecode, decode
+from ._decoders import Decoder, SSEDecoder, decoder_for
 from ._encode import encode_comment, encode_event, encode_json_line
 from ._errors import (
     EventTooLarge,
@@ -12,9 +13,7 @@ from ._errors import (
     UnexpectedResponse,
 )
 from ._events import Comment, ServerSentEvent, UnknownField
-from ._fastest import SSEDecoder
 from ._json_lines import JSONSeqDecoder, NDJSONDecoder
-from ._media_types import decoder_for
 
 __version__ = "0.1.0"
 

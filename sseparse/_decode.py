@@ -7,27 +7,15 @@ such as that of `response.aiter_bytes()`, they do close.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
-from typing import Any, Generic, Protocol, TypeVar, cast, overload
+from typing import Any, Generic, TypeVar, cast, overload
 
+from ._decoders import Decoder, SSEDecoder
 from ._errors import LocalProtocolError, RemoteProtocolError
 from ._events import ServerSentEvent
-from ._fastest import SSEDecoder
 
 T = TypeVar("T")
 
 _CHUNK = 65536
-
-
-class Decoder(Protocol[T]):
-    """What every decoder is: bytes in any pieces go in, items come out, and there is an end."""
-
-    def feed(self, data: bytes | bytearray | memoryview, /) -> list[T]:
-        """Return the items that `data` completes, in order, or raise RemoteProtocolError."""
-        ...
-
-    def close(self) -> list[T]:
-        """Return the items that the end completes, or raise RemoteProtocolError."""
-        ...
 
 
 @overload

@@ -15,14 +15,10 @@ constructor's arguments, so that the exceptions survive pickling and copying.
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Mapping
 from typing import Any
 
-from ._printable import one_line
-from ._retry_after import retry_after
-
-_RETRY_DELAY = re.compile(rb'"retryDelay"\s*:\s*"(\d{1,9}(?:\.\d{1,9})?)s"')
+from ._display import one_line, redacted_url
 
 
 class ProtocolError(Exception):
@@ -108,28 +104,24 @@ class UnexpectedResponse(RemoteProtocolError):
     """The server answered, but not with a stream that can be read.
 
     `status` is the HTTP status, `headers` its header fields with lower-case names, `body` the
-    start of the body. The message shows the first words of the body: they say what is wrong.
+    start of the body, whose first words the message shows. `retry_after` is the number of
+    seconds for which the server asks to wait, or None.
     """
 
     SHOWN = 300
 
-    def __init__(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
-        super().__init__(status, headers, body)
+    def __init__(
+        self,
+        status: int,
+        headers: Mapping[str, str],
+        body: bytes,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(status, headers, body, retry_after)
         self.status = status
         self.headers = headers
         self.body = body
-
-    @property
-    def retry_after(self) -> float | None:
-        """The seconds from now for which the server asks to wait; None where it does not.
-
-        It is in Retry-After, or else in the body, where Google's services have it, as the
-        retryDelay of a google.rpc.RetryInfo.
-        """
-        seconds = retry_after(self.headers, time.time())
-        if seconds is None and (delay := _RETRY_DELAY.search(self.body)):
-            seconds = float(delay[1])
-        return seconds
+        self.retry_after = retry_after
 
     def __str__(self) -> str:
         content_type = self.headers.get("content-type", "no content type")
@@ -138,15 +130,13 @@ class UnexpectedResponse(RemoteProtocolError):
             words = words[: self.SHOWN] + "…"
         message = f"HTTP {self.status} ({content_type}): {words or 'empty body'}"
         if 300 <= self.status < 400 and (location := self.headers.get("location")):
-            message += f" (redirects to {_shown(location)[: self.SHOWN]})"
-        if (wait := self.retry_after or 0.0) > 0:
-            message += f" (retry after {wait:.0f} seconds)"
+            message += f" (redirects to {_without_query(location)[: self.SHOWN]})"
+        if self.retry_after is not None and self.retry_after > 0:
+            message += f" (retry after {self.retry_after:.0f} seconds)"
         return one_line(message)
 
 
-def _shown(location: str) -> str:
-    # Imported late: nobody else who imports the decoders needs URLs.
-    from ._secrets import shown
-
+def _without_query(location: str) -> str:
     path = re.split("[?#]", location)[0]
-    return shown(location) if re.match(r"(?:[a-zA-Z][a-zA-Z0-9+.-]*:)?//", path) else path
+    is_url = re.match(r"(?:[a-zA-Z][a-zA-Z0-9+.-]*:)?//", path)
+    return redacted_url(location) if is_url else path

@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator
 from operator import index, length_hint
 from typing import Any, Generic, Literal, TypeVar, overload
 
-from ._bytes import as_bytes, without_bom
 from ._errors import EventTooLarge, InvalidJSON, LocalProtocolError, RemoteProtocolError
+from ._input import as_bytes, without_bom
 
 T = TypeVar("T")
 

@@ -1236,7 +1236,7 @@ speedups_exec(PyObject *module)
         import_item_class(&state->comment, "Comment", 1, (const char *const[]){"text"}) < 0 ||
         import_item_class(&state->unknown_field, "UnknownField", 2,
                           (const char *const[]){"name", "value"}) < 0 ||
-        import_from("sseparse._bytes", "as_bytes", &state->as_bytes) < 0 ||
+        import_from("sseparse._input", "as_bytes", &state->as_bytes) < 0 ||
         import_from("sseparse._errors", "EventTooLarge", &state->event_too_large) < 0 ||
         import_from("sseparse._errors", "LocalProtocolError", &state->local_protocol_error) < 0) {
         return -1;

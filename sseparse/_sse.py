@@ -20,9 +20,9 @@ from copy import copy
 from operator import index
 from typing import Any, Generic, Literal, TypeVar, overload
 
-from ._bytes import as_bytes, without_bom
 from ._errors import EventTooLarge, LocalProtocolError
 from ._events import Comment, MutableServerSentEvent, ServerSentEvent, UnknownField
+from ._input import as_bytes, without_bom
 
 Item = TypeVar("Item", bound=ServerSentEvent | Comment | UnknownField)
 

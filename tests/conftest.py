@@ -12,8 +12,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from sseparse._sse import SSEDecoder
-
-from .servers import Serve, open_sockets, serving
+from tests.support.servers import Serve, open_sockets, serving
 
 # A slow machine is no failure, nor is the first run of all, which makes Hypothesis's tables.
 patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -23,10 +23,11 @@ from io import StringIO
 from itertools import chain
 from operator import index
 from random import random
+from time import time
 from typing import Any
 
 from sseparse import IncompleteStream, LocalProtocolError, RemoteProtocolError, UnexpectedResponse
-from sseparse._secrets import mask
+from sseparse.client._retry_after import retry_after
 
 from ._contract import (
     Backend,
@@ -186,8 +187,6 @@ class Exchange:
         """End the exchange with `error`, such as a timeout, that arose on this side."""
         self._enter(State.FAILED)
         self.error = error
-        # A service may repeat a key that it does not know.
-        mask(error, self.request.url, self.request.headers)
 
     def _take(
         self,
@@ -234,7 +233,9 @@ class Exchange:
         return error
 
     def _refuse(self) -> None:
-        error = UnexpectedResponse(self._status, self._headers, bytes(self._refused_body))
+        body = bytes(self._refused_body)
+        seconds = retry_after(self._headers, body, time())
+        error = UnexpectedResponse(self._status, self._headers, body, seconds)
         error.__cause__ = self._unreadable
         if self._status == 429 or self._status >= 500:
             self._fail_or_wait(error, error.retry_after or 0.0)
@@ -247,7 +248,6 @@ class Exchange:
             return
         self._retries -= 1
         self.reason = error
-        mask(error, self.request.url, self.request.headers)
         # At random, so that clients that failed together do not come back together.
         self.wait = max(self._longest_wait * (0.5 + random() / 2), at_least)  # noqa: S311
         self._longest_wait = min(2 * self._longest_wait, _LONGEST_WAIT)

@@ -19,8 +19,8 @@ from typing import Any, Literal, NamedTuple
 import anyio
 
 from sseparse import LocalProtocolError, RemoteProtocolError
+from sseparse.client._driver import close
 from sseparse.transports import Response, Transport
-from sseparse.transports._closing import close
 
 from ._contract import Backend, Delta, Messages, Text, Usage
 from ._exchange import Exchange, State

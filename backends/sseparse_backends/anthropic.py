@@ -16,8 +16,8 @@ import msgspec
 from sseparse import ServerSentEvent, SSEDecoder, UnknownField
 
 from ._contract import Delta, Finish, Messages, Reasoning, Request, Text, ToolCall, Usage
-from ._reading import Message, by_type, object_text, read, tokens
-from ._service import Service, conversation
+from ._json_events import Message, by_type, object_text, read, tokens
+from ._json_service import Service, conversation
 
 
 @dataclass(frozen=True, kw_only=True)

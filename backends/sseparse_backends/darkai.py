@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import msgspec
 
 from sseparse import InvalidJSON, ServerSentEvent, SSEDecoder, decoder_for
-from sseparse.transports._http import is_http
+from sseparse.transports._errors import is_http
 
 from ._contract import BackendError, Delta, Finish, Messages, Request, Text
-from ._reading import lenient
-from ._service import below, conversation
+from ._json_events import lenient
+from ._json_service import below, conversation
 
 if TYPE_CHECKING:
     from ._stream import ReplyStream

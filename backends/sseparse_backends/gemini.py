@@ -31,8 +31,8 @@ from ._contract import (
     ToolCall,
     Usage,
 )
-from ._reading import Message, object_text, read, tokens
-from ._service import Service, conversation
+from ._json_events import Message, object_text, read, tokens
+from ._json_service import Service, conversation
 
 _ROLES = {
     "assistant": "model",

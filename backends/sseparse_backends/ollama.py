@@ -16,8 +16,8 @@ import msgspec
 from sseparse import NDJSONDecoder, decoder_for
 
 from ._contract import Delta, Finish, Messages, Reasoning, Request, Text, ToolCall, Usage
-from ._reading import Message, lenient, object_text, raise_error, tokens
-from ._service import Service, conversation
+from ._json_events import Message, lenient, object_text, raise_error, tokens
+from ._json_service import Service, conversation
 
 _PARAMETERS = frozenset(
     """frequency_penalty main_gpu min_p num_batch num_ctx num_gpu num_keep num_predict num_thread

@@ -17,8 +17,8 @@ import msgspec
 from sseparse import ServerSentEvent, SSEDecoder, UnknownField
 
 from ._contract import BackendError, Delta, Finish, Messages, Reasoning, Request, Text, Usage
-from ._reading import Message, by_type, raise_error, read, tokens
-from ._service import Service, conversation
+from ._json_events import Message, by_type, raise_error, read, tokens
+from ._json_service import Service, conversation
 from ._tool_calls import ToolCalls
 
 

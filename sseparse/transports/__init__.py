@@ -8,32 +8,11 @@ fails, whatever its library raises, with the library's error as `__cause__`. To 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Protocol
 
-from sseparse._secrets import shown
+from ._request import Request
 
 __all__ = ["Request", "Response", "Transport"]
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class Request:
-    """One HTTP request: `body` is the whole of it, in bytes.
-
-    connect_timeout: seconds that the making of a connection may take, or None for no limit.
-        Nothing of it is sent: requests that differ in it alone are equal.
-
-    Its repr has no header field and no query: they may be secret.
-    """
-
-    method: str
-    url: str
-    headers: Mapping[str, str] = field(default_factory=dict[str, str])
-    body: bytes = b""
-    connect_timeout: float | None = field(default=None, compare=False)
-
-    def __repr__(self) -> str:
-        return f"<Request {self.method} {shown(self.url)} of {len(self.body)} bytes>"
 
 
 class Response(Protocol):
@@ -52,8 +31,10 @@ class Response(Protocol):
     async def receive(self) -> bytes:
         """Return the next bytes of the body as they arrive, content encodings undone.
 
-        Empty bytes are the end of the body, a complete one. Raises ConnectionError when the
-        body is cut. After a cancellation the response can only be closed.
+        Empty bytes are the end of the body, a complete one. After a cancellation the response
+        can only be closed.
+
+        Raises ConnectionError when the body is cut.
         """
         ...
 
@@ -66,13 +47,12 @@ class Transport(Protocol):
     """Sends requests."""
 
     async def send(self, request: Request) -> Response:
-        """Send `request`, follow redirects and return the response once its head is there.
+        """Send `request`, follow redirects and return the response once its head has arrived.
 
-        Those that may make a GET of a request, and lose its body, are the response: 301, 302 and
-        303, unless the request is a GET or a HEAD.
+        `request.redirected(status, headers)` says what to send after a redirect. An exception or
+        a cancellation leaves nothing open.
 
-        Raises ConnectionError when there is no response, TimeoutError when a connection takes
-        longer than the request's connect_timeout, ValueError for a request that cannot be sent.
-        An exception or a cancellation leaves nothing open.
+        Raises ConnectionError when there is no response, and TimeoutError when making a
+        connection takes longer than the request's connect_timeout.
         """
         ...

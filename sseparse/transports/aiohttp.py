@@ -12,11 +12,10 @@ import aiohttp
 import anyio
 from yarl import URL
 
-from sseparse._printable import one_line
-from sseparse._secrets import credentials, shown
+from sseparse._display import one_line, redacted_url
 
 from . import Request
-from ._http import TOKEN, connect_timeout_error, connection_error, header, rewrites
+from ._errors import TOKEN, connect_timeout_error, connection_error, credentials, header, rewrites
 
 _REDIRECTS = (301, 302, 303, 307, 308)
 _MAX_REDIRECTS = 20
@@ -229,15 +228,15 @@ async def _send(
         # As text it has the whole URL, and as its repr the header fields of the request too.
         words = one_line(error.message or type(error).__name__)
         error.request_info = error.request_info._replace(headers=cast("Any", {}))
-        raise ConnectionError(f"{shown(request.url)}: {words}") from error
+        raise ConnectionError(f"{redacted_url(request.url)}: {words}") from error
     except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError) as error:
         words = f"a redirect that cannot be followed ({type(error).__name__})"
-        raise ConnectionError(f"{shown(request.url)}: {words}") from error
+        raise ConnectionError(f"{redacted_url(request.url)}: {words}") from error
     except Exception as error:
         raise connection_error(request.url, error) from error
     finally:
         body.abort()
-    raise ConnectionError(f"{shown(request.url)}: more than {_MAX_REDIRECTS} redirects")
+    raise ConnectionError(f"{redacted_url(request.url)}: more than {_MAX_REDIRECTS} redirects")
 
 
 def _target(url: URL, response: aiohttp.ClientResponse) -> URL:
@@ -251,7 +250,7 @@ def _target(url: URL, response: aiohttp.ClientResponse) -> URL:
         target.origin()
         return target
     except ValueError as error:
-        raise aiohttp.InvalidUrlRedirectClientError(shown(location)) from error
+        raise aiohttp.InvalidUrlRedirectClientError(redacted_url(location)) from error
 
 
 def _keep_credentials_of(origin: URL) -> Any:
@@ -274,11 +273,11 @@ def _url(url: str, what: str) -> URL:
         (parsed.raw_host or "").encode("idna")
     except ValueError:
         # What the library has to say repeats parts of it that may be secret.
-        raise ValueError(f"not {what}: {shown(url)!r}") from None
+        raise ValueError(f"not {what}: {redacted_url(url)!r}") from None
     # Of these, yarl drops some and lets some pass.
     strange = re.search(r"[\0-\x1f\x7f\ud800-\udfff]|//[^/?#]* ", url)
     if strange or parsed.scheme not in ("http", "https") or not parsed.host:
-        raise ValueError(f"not {what}: {shown(url)!r}")
+        raise ValueError(f"not {what}: {redacted_url(url)!r}")
     return parsed
 
 

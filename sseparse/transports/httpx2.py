@@ -12,11 +12,13 @@ from typing import cast
 import anyio
 import httpx2
 
-from sseparse._secrets import credentials, shown
+from sseparse._display import redacted_url
 
 from . import Request
-from ._closing import GRACE
-from ._http import TOKEN, connect_timeout_error, connection_error, header, rewrites
+from ._errors import TOKEN, connect_timeout_error, connection_error, credentials, header, rewrites
+
+# What closing a client may take, in seconds.
+GRACE = 1.0
 
 
 class HTTPX2Transport:
@@ -49,7 +51,7 @@ class HTTPX2Transport:
             self._proxy = None if proxy is None else httpx2.Proxy(proxy)
         except (httpx2.InvalidURL, ValueError):
             # What the library has to say repeats parts of it that may be secret.
-            raise ValueError(f"not the URL of a proxy: {shown(str(proxy))!r}") from None
+            raise ValueError(f"not the URL of a proxy: {redacted_url(str(proxy))!r}") from None
         self._client = client
         self._trust_env = trust_env
 
@@ -92,7 +94,7 @@ class HTTPX2Response:
     async def receive(self) -> bytes:
         """Return the next bytes of the body; see Response.receive."""
         if self._failed:
-            url = shown(str(self._response.url))
+            url = redacted_url(str(self._response.url))
             raise ConnectionError(f"{url}: reading the body has failed before")
         try:
             return await anext(self._chunks, b"")
@@ -129,7 +131,7 @@ async def _send(client: httpx2.AsyncClient, request: Request) -> httpx2.Response
     if not TOKEN.fullmatch(request.method):
         raise ValueError(f"not a method: {request.method!r}")
     if re.search(r"[\0- \x7f]", request.url):
-        raise ValueError(f"not an http: or https: URL: {shown(request.url)!r}")
+        raise ValueError(f"not an http: or https: URL: {redacted_url(request.url)!r}")
     if client.is_closed:
         raise RuntimeError("the client of the transport is closed")
     try:
@@ -143,10 +145,10 @@ async def _send(client: httpx2.AsyncClient, request: Request) -> httpx2.Response
     except Exception as error:
         # By name, because the exception of legacy httpx is another class.
         if type(error).__name__ == "InvalidURL":
-            raise ValueError(f"not an http: or https: URL: {shown(request.url)!r}") from None
+            raise ValueError(f"not an http: or https: URL: {redacted_url(request.url)!r}") from None
         raise
     if built.url.scheme not in ("http", "https") or not built.url.host:
-        raise ValueError(f"not an http: or https: URL: {shown(request.url)!r}")
+        raise ValueError(f"not an http: or https: URL: {redacted_url(request.url)!r}")
     try:
         response = await client.send(built, stream=True, follow_redirects=False)
         # httpx2 would read the body of a redirect, which may never end; so the connection is
@@ -166,9 +168,9 @@ async def _send(client: httpx2.AsyncClient, request: Request) -> httpx2.Response
     if response.has_redirect_location and not rewrites(request.method, response.status_code):
         await response.aclose()
         raise ConnectionError(
-            f"{shown(request.url)}: more than {client.max_redirects} redirects"
+            f"{redacted_url(request.url)}: more than {client.max_redirects} redirects"
             if response.next_request
-            else f"{shown(request.url)}: a redirect to what is no URL"
+            else f"{redacted_url(request.url)}: a redirect to what is no URL"
         )
     return response
 

@@ -1,0 +1,74 @@
+"""The SSEDecoder that serves, compiled or in Python, and the decoder for a media type."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from ._json_lines import JSONSeqDecoder, NDJSONDecoder
+from ._sse import SSEDecoder
+
+if not TYPE_CHECKING and os.environ.get("SSEPARSE_PURE_PYTHON", "0") in ("", "0"):
+    with suppress(ImportError):
+        from ._speedups import SSEDecoder
+
+__all__ = ["Decoder", "SSEDecoder", "decoder_for", "essence"]
+
+Item = TypeVar("Item")
+
+
+class Decoder(Protocol[Item]):
+    """Turns bytes in chunks of any size into items, up to an end."""
+
+    def feed(self, data: bytes | bytearray | memoryview, /) -> list[Item]:
+        """Return the items that `data` completes, in order.
+
+        Raises RemoteProtocolError; the items before the error are its `events`.
+        """
+        ...
+
+    def close(self) -> list[Item]:
+        """Return the items that the end of the stream completes.
+
+        Raises RemoteProtocolError.
+        """
+        ...
+
+
+_DECODERS: dict[str, type[SSEDecoder[Any] | NDJSONDecoder[Any] | JSONSeqDecoder[Any]]] = {
+    "text/event-stream": SSEDecoder,
+    "application/x-ndjson": NDJSONDecoder,
+    "application/ndjson": NDJSONDecoder,
+    "application/jsonl": NDJSONDecoder,
+    "application/x-jsonlines": NDJSONDecoder,
+    "application/x-jsonl": NDJSONDecoder,
+    "application/stream+json": NDJSONDecoder,
+    "application/json-seq": JSONSeqDecoder,
+}
+
+
+def essence(content_type: str | None) -> str:
+    """Return the media type of a Content-Type field, in lower case, without its parameters."""
+    return (content_type or "").partition(";")[0].strip(" \t").lower()
+
+
+def decoder_for(
+    content_type: str | None,
+) -> SSEDecoder[Any] | NDJSONDecoder[Any] | JSONSeqDecoder[Any]:
+    """Return a new decoder, with default options, for the value of a Content-Type field.
+
+    content_type: the media type; case and parameters, such as a charset, are ignored. The
+        structured suffix `+json-seq` means JSON text sequences too (RFC 8091). None: the field
+        is missing.
+
+    Raises ValueError, naming the known media types, for any other media type.
+    """
+    media_type = essence(content_type)
+    if media_type.endswith("+json-seq"):
+        return JSONSeqDecoder()
+    try:
+        return _DECODERS[media_type]()
+    except KeyError:
+        known = ", ".join(_DECODERS)
+        raise ValueError(f"no decoder for {content_type!r}; known media types: {known}") from None

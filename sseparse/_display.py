@@ -1,0 +1,39 @@
+"""How text from elsewhere is shown: on one line, without secrets, harmless to a terminal."""
+
+from __future__ import annotations
+
+# Control characters, but for LF and TAB, which belong to text.
+_CONTROL = {
+    code: "\N{REPLACEMENT CHARACTER}"
+    for code in [*range(0x20), *range(0x7F, 0xA0)]
+    if chr(code) not in "\n\t"
+}
+
+
+def one_line(text: str) -> str:
+    """Return `text` on one line, unprintable characters replaced by U+FFFD."""
+    line = " ".join(text.split())
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line)
+
+
+def terminal_safe(text: str) -> str:
+    """Return `text` with control characters, which steer a terminal, replaced by U+FFFD."""
+    return text.translate(_CONTROL)
+
+
+def redacted_url(url: str) -> str:
+    """Return `url` without user information, query and fragment, which may be secret."""
+    # Imported late: `import sseparse` needs no URLs.
+    from urllib.parse import urlsplit
+
+    try:
+        address = urlsplit(url)
+        # A password with a "/" in it leaves its beginning where the port belongs.
+        _ = address.port
+    except ValueError:
+        return "a malformed URL"
+    if not address.netloc:
+        return "a malformed URL"
+    if "@" in url.partition("//")[2][len(address.netloc) :]:
+        return f"{address.scheme}://{address.hostname}"
+    return f"{address.scheme}://{address.netloc.rpartition('@')[2]}{address.path}"

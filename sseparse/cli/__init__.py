@@ -1,0 +1,8 @@
+"""The command line, and what the commands of other packages build on."""
+
+from sseparse._display import one_line
+
+from ._group import main
+from ._terminal import async_backend, run, safe_for, styled
+
+__all__ = ["async_backend", "main", "one_line", "run", "safe_for", "styled"]

@@ -1,0 +1,93 @@
+"""The group of all commands: `sseparse`, or `python -m sseparse`.
+
+Other packages add commands through entry points of the group "sseparse.commands", which is how
+`chat` comes in without an import of a backend.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import entry_points
+from io import TextIOWrapper
+from typing import Any, cast
+
+import click
+
+import sseparse
+from sseparse._display import one_line
+
+from .decode import decode
+from .listen import listen
+
+
+class CommandLine(click.Group):
+    """The group of all commands, and the one place where their errors become a line."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of all commands."""
+        return sorted({*super().list_commands(ctx), *entry_points(group="sseparse.commands").names})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return a command of this module, or load the one that another package has."""
+        own = super().get_command(ctx, cmd_name)
+        if own is not None:
+            return own
+        for entry in entry_points(group="sseparse.commands", name=cmd_name):
+            try:
+                command: click.Command = entry.load()
+            except (ImportError, AttributeError) as error:
+                return _unloadable(cmd_name, error)
+            return command
+        return None
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; what goes wrong in it ends as one line on stderr."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            raise  # click knows what to do
+        except (sseparse.ProtocolError, OSError, ValueError, ImportError) as error:
+            message = str(error) or type(error).__name__
+            if isinstance(error, sseparse.IncompleteStream) and error.__cause__ is not None:
+                message += f": {error.__cause__}"
+            message = one_line(message)
+            raise click.ClickException(message) from error
+        except BaseException as error:
+            if not _is_interrupt(error):
+                raise
+            click.echo(err=True)
+            ctx.exit(130)  # what a shell reports for a program that Ctrl-C ended
+
+
+def _unloadable(name: str, error: Exception) -> click.Command:
+    """Return what stands in for a command, so that the others can still be listed."""
+
+    def fail() -> None:
+        raise click.ClickException(f"{message}: pip install 'sseparse[cli]'")
+
+    message = f"{name} cannot be loaded ({error})"
+    return click.Command(
+        name,
+        callback=fail,
+        help=message,
+        context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
+    )
+
+
+def _is_interrupt(error: BaseException) -> bool:
+    if isinstance(error, BaseExceptionGroup):
+        return any(map(_is_interrupt, cast("BaseExceptionGroup", error).exceptions))
+    return isinstance(error, KeyboardInterrupt)
+
+
+@click.group(cls=CommandLine, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(sseparse.__version__)
+def main() -> None:
+    """Decode and follow event streams, and chat with services that speak them."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
+main.add_command(decode)
+main.add_command(listen)

@@ -1,0 +1,152 @@
+"""Request: one HTTP request, valid once it exists, and what a redirect makes of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+from urllib.parse import SplitResult, quote, urljoin, urlsplit
+
+from sseparse._display import one_line, redacted_url
+
+# RFC 9110, 5.6.2 "Tokens" and 5.5 "Field Values".
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_CONTROL = re.compile(r"[\0-\x08\n-\x1f\x7f\ud800-\udfff]")
+# White space, control characters and half surrogate pairs: no URL has them.
+_NOT_IN_URL = re.compile(r"[\0- \x7f\ud800-\udfff]")
+# A URL's characters besides letters and digits, and those of an escape (RFC 3986, 2).
+_AUTHORITY = re.compile(r"(?:[a-zA-Z][a-zA-Z0-9+.-]*:)?//[^/?#]*")
+_URL_CHARACTERS = "%:/?#[]@!$&'()*+,;=-._~"
+
+_REDIRECTS = (301, 302, 303, 307, 308)
+# A field of such a name is for one origin and nobody else.
+_CREDENTIAL = re.compile("auth|cookie|key|secret|token", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Request:
+    """One HTTP request.
+
+    method: a token, such as "GET".
+    url: http: or https:, with a host.
+    headers: the header fields, each name once, whatever its case.
+    body: the whole body, in bytes.
+    connect_timeout: seconds for making a connection, or None for no limit. It is not sent:
+        requests that differ in it alone are equal.
+
+    The repr shows neither header fields nor the query, which may be secret.
+
+    Raises TypeError and ValueError, naming the argument, for anything that HTTP cannot carry.
+    """
+
+    method: str
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
+    body: bytes = b""
+    connect_timeout: float | None = field(default=None, compare=False)
+
+    def __post_init__(self) -> None:
+        _expect_type("method", self.method, str, "a str")
+        _expect_type("url", self.url, str, "a str")
+        _expect_type("headers", self.headers, Mapping, "a mapping of str to str")
+        _expect_type("body", self.body, bytes, "bytes")
+        if not _TOKEN.fullmatch(self.method):
+            raise ValueError(f"method must be an HTTP token, got {self.method!r}")
+        if not _is_http(self.url):
+            raise ValueError(
+                f"url must be an http: or https: URL with a host, got {redacted_url(self.url)!r}"
+            )
+        fields = dict(self.headers)
+        for name, value in fields.items():
+            _expect_field(name, value)
+        if len({name.lower() for name in fields}) < len(fields):
+            raise ValueError(f"headers must have each name once, in any case, got {list(fields)}")
+        object.__setattr__(self, "headers", fields)
+        limit: Any = self.connect_timeout
+        if limit is not None and not limit > 0:
+            raise ValueError(f"connect_timeout must be positive seconds or None, got {limit!r}")
+
+    def __repr__(self) -> str:
+        return f"<Request {self.method} {redacted_url(self.url)} of {len(self.body)} bytes>"
+
+    def redirected(self, status: int, headers: Mapping[str, str]) -> Request | None:
+        """Return the request that follows a redirect, or None for a response to hand on.
+
+        status, headers: of the response; the names in lower case.
+
+        Followed are 301, 302, 303, 307 and 308, with the same method and body. A 301, 302 or 303
+        to a request other than GET and HEAD is handed on: following would drop the body. Header
+        fields that may be credentials (auth, cookie, key, secret, token in their name) stay with
+        their origin.
+
+        Raises ConnectionError for a redirect without a Location, or to an invalid URL.
+
+        RFC 9110, 15.4 "Redirection 3xx".
+        """
+        if status not in _REDIRECTS:
+            return None
+        if status in (301, 302, 303) and self.method not in ("GET", "HEAD"):
+            return None
+        location = headers.get("location", "").strip(" \t")
+        if not location:
+            raise ConnectionError(
+                f"{redacted_url(self.url)}: redirect (HTTP {status}) without a Location"
+            )
+        try:
+            # Servers send spaces and characters beyond ASCII too; a host keeps the latter.
+            url = urljoin(self.url, _quoted(location))
+            kept = self.headers
+            if _origin(urlsplit(url)) != _origin(urlsplit(self.url)):
+                kept = {n: value for n, value in kept.items() if not _CREDENTIAL.search(n)}
+            return replace(self, url=url, headers=kept)
+        except ValueError:
+            raise ConnectionError(
+                f"{redacted_url(self.url)}: redirect (HTTP {status}) to an invalid URL: "
+                f"{one_line(redacted_url(location))}"
+            ) from None
+
+
+def _expect_type(name: str, value: object, kind: type, words: str) -> None:
+    # No annotation keeps a caller from giving something else.
+    if not isinstance(value, kind):
+        raise TypeError(f"{name} must be {words}, got {type(value).__name__}")
+
+
+def _is_http(url: str) -> bool:
+    if _NOT_IN_URL.search(url):
+        return False
+    try:
+        address = urlsplit(url)
+        # Only the attributes check the port; IDNA checks the length of each label.
+        return (
+            address.scheme in ("http", "https")
+            and bool((address.hostname or "").encode("idna"))
+            and address.port != 0
+        )
+    except ValueError:
+        return False
+
+
+def _expect_field(name: str, value: str) -> None:
+    _expect_type("a header field's name", name, str, "a str")
+    _expect_type(f"header field {name!r}", value, str, "a str")
+    if not _TOKEN.fullmatch(name):
+        raise ValueError(f"a header field's name must be an HTTP token, got {name!r}")
+    # The value is not shown: it may be a secret, with the line end of the file it was read from.
+    if value != value.strip(" \t") or _CONTROL.search(value):
+        raise ValueError(
+            f"header field {name!r} must have no control characters, and no white space around it"
+        )
+
+
+def _quoted(location: str) -> str:
+    authority = _AUTHORITY.match(location)
+    end = authority.end() if authority else 0
+    return location[:end] + quote(location[end:], safe=_URL_CHARACTERS)
+
+
+def _origin(address: SplitResult) -> tuple[str, str | None, int | None]:
+    """Return the origin of a URL (RFC 6454, 4)."""
+    port = address.port or {"http": 80, "https": 443}.get(address.scheme)
+    return address.scheme, address.hostname, port

@@ -1,0 +1,613 @@
+"""The kit for the tests of a backend: what is right passes, and each kind of wrong is told."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar, TypeGuard
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sseparse import (
+    Decoder,
+    IncompleteStream,
+    InvalidJSON,
+    NDJSONDecoder,
+    ServerSentEvent,
+    SSEDecoder,
+    decoder_for,
+    encode_event,
+)
+from sseparse.transports import Request
+from sseparse_backends import (
+    Backend,
+    BackendError,
+    DarkAI,
+    Delta,
+    Finish,
+    Messages,
+    Reasoning,
+    Reply,
+    Text,
+    ToolCall,
+    Usage,
+)
+from sseparse_backends.testing import Outcome, check, receive
+from tests.support.servers import BODY as DARKAI_BODY
+from tests.support.servers import TEXTS as DARKAI_TEXTS
+from tests.support.servers import event as darkai_event
+
+NDJSON = "application/x-ndjson"
+
+
+class ParrotReply:
+    """A right one: the backends below are wrong in one thing each."""
+
+    def __init__(self) -> None:
+        self.decoder: Decoder[Any] = SSEDecoder()
+
+    def interpret(self, event: Any, /) -> Iterator[Delta]:
+        match self.value(event):
+            case {"word": word}:
+                yield Text(word)
+            case {"thought": thought}:
+                yield Reasoning(thought)
+            case {"call": name}:
+                yield ToolCall(0, name=name)
+            case {"error": error}:
+                raise BackendError(error)
+            case {"usage": [sent, received]}:
+                yield Usage(sent, received)
+            case {"done": reason}:
+                yield Finish(reason)
+            case _:
+                raise ValueError("a parrot does not say so")
+
+    def value(self, event: ServerSentEvent) -> Any:
+        return event.json()
+
+
+@dataclass(frozen=True)
+class Parrot:
+    new_reply: Callable[[], Reply] = ParrotReply
+
+    name = "parrot"
+    default_model = "grey"
+    models = ("grey",)
+
+    def request(self, messages: Messages, *, model: str | None = None, **options: Any) -> Request:
+        if options:
+            raise TypeError(f"a parrot has no option {', '.join(options)}")
+        return Request("POST", "https://parrot.example/chat", {}, json.dumps(messages).encode())
+
+    def reply(self, content_type: str) -> Reply:
+        if not isinstance(decoder_for(content_type), SSEDecoder):
+            raise ValueError(f"a parrot does not say {content_type}")
+        return self.new_reply()
+
+
+def said(*values: Any) -> bytes:
+    return b"".join(encode_event(json.dumps(value, ensure_ascii=False)) for value in values)
+
+
+WORDS = [{"thought": "A seed?"}, {"word": "Pretty"}, {"word": " Polly"}]
+ENDING = [{"call": "feed"}, {"usage": [1, 2]}, {"done": "stop"}]
+BODY = said(*WORDS, *ENDING)
+ERROR = said({"error": "no seed"})
+WORD = [ServerSentEvent(data='{"word": ""}')]
+DELTAS = (
+    *(Reasoning("A seed?"), Text("Pretty"), Text(" Polly")),
+    *(ToolCall(0, name="feed"), Usage(1, 2), Finish("stop")),
+)
+
+
+def is_text(delta: Delta) -> TypeGuard[Text]:
+    return isinstance(delta, Text)
+
+
+class LinesParrot(Parrot):
+    """The same parrot, in NDJSON."""
+
+    def reply(self, content_type: str) -> Reply:
+        if not isinstance(decoder_for(content_type), NDJSONDecoder):
+            raise ValueError(f"a parrot does not say {content_type}")
+        return LinesReply()
+
+
+class LinesReply(ParrotReply):
+    def __init__(self) -> None:
+        self.decoder = NDJSONDecoder()
+
+    def value(self, event: Any) -> Any:
+        return event
+
+
+class Silent(ParrotReply):
+    """A service that ends by closing, once it has said why."""
+
+    reason: str | None = None
+
+    def interpret(self, event: Any, /) -> Iterator[Delta]:
+        for delta in super().interpret(event):
+            if isinstance(delta, Finish):
+                self.reason = delta.reason
+            else:
+                yield delta
+
+    def end(self) -> Iterable[Delta]:
+        if self.reason is not None:
+            yield Finish(self.reason)
+
+
+@pytest.mark.parametrize("new_reply", [ParrotReply, Silent])
+def test_right_backend_passes(new_reply: Callable[[], Reply]) -> None:
+    outcome = check(Parrot(new_reply), BODY, text="Pretty Polly", error=ERROR)
+    assert outcome == Outcome(DELTAS, None)
+
+
+def test_right_backend_of_json_lines_passes() -> None:
+    body = BODY.replace(b"data: ", b"").replace(b"\n\n", b"\n")
+    error = b'{"error": "no seed"}'
+    outcome = check(LinesParrot(), body, text="Pretty Polly", content_type=NDJSON, error=error)
+    assert outcome.deltas == DELTAS
+
+
+def test_darkai_passes() -> None:
+    error = darkai_event("error", message="no seed")
+    assert check(DarkAI(), DARKAI_BODY, text="".join(DARKAI_TEXTS), error=error).finish == Finish()
+
+
+@given(st.lists(st.text(st.characters(codec="utf-8"), max_size=5), max_size=4))
+@settings(max_examples=20)
+def test_right_backend_passes_with_any_text(words: list[str]) -> None:
+    body = said(*({"word": word} for word in words), {"done": None})
+    assert check(Parrot(), body, text="".join(words), error=ERROR).finish == Finish()
+
+
+@pytest.mark.parametrize(
+    ("body", "text", "error"),
+    [
+        (said({"word": "Hi"}) + ERROR, "Hi", BackendError),
+        (ERROR, "", BackendError),
+        (said({"word": "Hi"}, {"done": "stop"})[:-1], "Hi", IncompleteStream),
+        (b"", "", IncompleteStream),
+        (said({"word": "Hi"}, {"song": "La"}), "Hi", ValueError),
+    ],
+)
+def test_body_that_is_no_complete_reply_passes_with_the_error_it_raises(
+    body: bytes, text: str, error: type[Exception]
+) -> None:
+    outcome = check(Parrot(), body, text=text, error=ERROR, raises=error)
+    assert isinstance(outcome.error, error)
+    assert outcome.finish is None
+
+
+def changing(change: Callable[[Delta], Iterable[Any]]) -> type[ParrotReply]:
+    """A reply with other deltas."""
+
+    class Changing(ParrotReply):
+        def interpret(self, event: Any, /) -> Iterator[Any]:
+            for delta in super().interpret(event):
+                yield from change(delta)
+
+    return Changing
+
+
+def ending(*deltas: Delta) -> type[ParrotReply]:
+    """A reply to which the end of the body adds something."""
+
+    class Ending(ParrotReply):
+        def end(self) -> Iterable[Delta]:
+            return deltas
+
+    return Ending
+
+
+def decoding(feed: Callable[[Decoder[Any], bytes], list[Any]]) -> type[ParrotReply]:
+    """A reply with another decoder."""
+
+    class Changed(SSEDecoder[ServerSentEvent]):
+        def feed(self, data: Any, /) -> list[Any]:
+            return feed(super(), data)  # type: ignore[arg-type]
+
+    class Decoding(ParrotReply):
+        def __init__(self) -> None:
+            self.decoder = Changed()
+
+    return Decoding
+
+
+def forget_what_comes_before_an_error(decoder: Decoder[Any], data: bytes) -> list[Any]:
+    events = decoder.feed(data)
+    if b"error" in data:
+        raise BackendError("no seed")
+    return events
+
+
+class Late(ParrotReply):
+    """Has each text one event later, and none when an error comes."""
+
+    late: Iterable[Delta] = ()
+
+    def interpret(self, event: Any, /) -> Iterator[Delta]:
+        deltas = list(super().interpret(event))
+        yield from self.end()
+        if isinstance(deltas[0], Text):
+            self.late = deltas
+        else:
+            yield from deltas
+
+    def end(self) -> Iterable[Delta]:
+        late, self.late = self.late, ()
+        return late
+
+
+class Content(Silent):
+    """Is content with some text."""
+
+    def interpret(self, event: Any, /) -> Iterator[Delta]:
+        for delta in super().interpret(event):
+            self.reason = "stop" if isinstance(delta, Text) else self.reason
+            yield delta
+
+
+class FinishFirst(Silent):
+    def end(self) -> Iterable[Delta]:
+        return [*super().end(), Usage()]
+
+
+class Abrupt(ParrotReply):
+    def end(self) -> Iterable[Delta]:
+        raise RuntimeError("it is over")
+
+
+class Deaf(ParrotReply):
+    def interpret(self, event: Any, /) -> Iterator[Delta]:
+        return iter(()) if "error" in event.json() else super().interpret(event)
+
+
+class Cursing(ParrotReply):
+    def interpret(self, event: Any, /) -> Iterator[Delta]:
+        try:
+            yield from super().interpret(event)
+        except BackendError as error:
+            raise RuntimeError("damn") from error
+
+
+class Absent(ParrotReply):
+    def interpret(self, event: Any, /) -> Any:
+        return None
+
+
+class SharedDecoder(ParrotReply):
+    decoder: Decoder[Any] = SSEDecoder()
+
+    def __init__(self) -> None:
+        pass
+
+
+class SharedMemory(ParrotReply):
+    """Says nothing twice, not even in another reply."""
+
+    said: ClassVar[list[Delta]] = []
+
+    def interpret(self, event: Any, /) -> Iterator[Delta]:
+        for delta in super().interpret(event):
+            if delta not in self.said:
+                self.said.append(delta)
+                yield delta
+
+
+class SharedNotes(ParrotReply):
+    """Notes the words down and says them at the end, in notes that all replies share."""
+
+    notes: ClassVar[list[Delta]] = []
+
+    def interpret(self, event: Any, /) -> Iterator[Delta]:
+        for delta in super().interpret(event):
+            match delta:
+                case Reasoning():
+                    self.notes.clear()
+                case Text():
+                    self.notes.append(delta)
+                case Finish():
+                    yield from self.notes
+                    self.notes.clear()
+                    yield delta
+                case _:
+                    pass
+
+
+@pytest.mark.parametrize(
+    ("new_reply", "message"),
+    [
+        pytest.param(
+            decoding(lambda decoder, data: decoder.feed(data) + decoder.feed(b"\n\n")),
+            "in chunks of 1 bytes are not those in one chunk: delta 0 is IncompleteStream",
+            id="takes-chunks-for-events",
+        ),
+        pytest.param(
+            decoding(lambda decoder, data: [*decoder.feed(data), *WORD]),
+            r"in chunks of 1 bytes are not those in one chunk: delta 0 is Text\(text=''\), not"
+            r" Reasoning\(text='A seed\?'\)",
+            id="something-with-each-chunk",
+        ),
+        pytest.param(
+            decoding(lambda decoder, data: [] if len(data) == 41 else decoder.feed(data)),
+            "the deltas cut in two after 41 bytes are not those in one chunk: delta 0 is Text",
+            id="wrong-at-one-cut",
+        ),
+        pytest.param(
+            decoding(forget_what_comes_before_an_error),
+            "with an error after 30 bytes in one chunk are not those in two: delta 0 is "
+            r"BackendError\('no seed', ''\), not Reasoning\(text='A seed\?'\)",
+            id="loses-events-before-an-error",
+        ),
+        pytest.param(
+            Late,
+            "with an error after 56 bytes the text is '', and without the error 'Pretty'",
+            id="loses-text-before-an-error",
+        ),
+        pytest.param(
+            Deaf,
+            r"an error after 0 bytes the reply raises IncompleteStream\(''\), not BackendError",
+            id="swallows-errors",
+        ),
+        pytest.param(
+            Cursing,
+            r"an error after 0 bytes the reply raises RuntimeError\('damn'\), not BackendError",
+            id="raises-another-class",
+        ),
+        pytest.param(
+            ending(Finish()),
+            "a body that ends after 0 bytes looks finished with the text '', and is not",
+            id="end-finishes-always",
+        ),
+        pytest.param(
+            Content,
+            "a body that ends after 56 bytes looks finished with the text 'Pretty', and is not",
+            id="end-finishes-after-some-text",
+        ),
+        pytest.param(
+            ending(ToolCall(0, name="fe")),
+            r"that ends after 0 bytes has \(.*'fe'.*, with which \(.*'feed'.* does not begin",
+            id="end-has-a-call-that-was-cut",
+        ),
+        pytest.param(
+            ending(Text("…")),
+            "a body that ends after 0 bytes has '…', with which 'Pretty Polly' does not begin",
+            id="end-has-other-text",
+        ),
+        pytest.param(
+            Abrupt,
+            r"that ends after 0 bytes raises RuntimeError\('it is over'\), not IncompleteStream",
+            id="end-raises-another-class",
+        ),
+        pytest.param(
+            changing(lambda delta: [] if isinstance(delta, Finish) else [delta]),
+            r"should be a complete reply, and raises IncompleteStream\('Pretty Polly'\)",
+            id="never-finishes",
+        ),
+        pytest.param(
+            changing(lambda delta: [Finish()] if isinstance(delta, Text) else [delta]),
+            "the text is '', and should be 'Pretty Polly'",
+            id="finishes-before-the-text",
+        ),
+        pytest.param(
+            changing(lambda delta: [delta, Usage()] if isinstance(delta, Finish) else [delta]),
+            r"Usage\(.*\) is lost: nothing is read after Finish",
+            id="more-after-finish",
+        ),
+        pytest.param(
+            FinishFirst, r"Usage\(.*\) is lost: nothing is read after Finish", id="more-at-the-end"
+        ),
+        pytest.param(
+            changing(lambda delta: [Text(delta.text.lstrip()) if is_text(delta) else delta]),
+            "the text is 'PrettyPolly', and should be 'Pretty Polly'",
+            id="strips",
+        ),
+        pytest.param(
+            changing(lambda delta: [delta.text if is_text(delta) else delta]),
+            "'Pretty' is no delta",
+            id="str-for-text",
+        ),
+        pytest.param(
+            Absent,
+            "should be a complete reply, and raises TypeError.*'NoneType' object is not iterable",
+            id="none-for-no-deltas",
+        ),
+        pytest.param(
+            changing(lambda delta: [ToolCall(1) if isinstance(delta, ToolCall) else delta]),
+            r"the calls of tools have the numbers \[1\], which should go from 0",
+            id="calls-from-1",
+        ),
+        pytest.param(SharedDecoder, "two replies share a decoder", id="shared-decoder"),
+        pytest.param(
+            SharedMemory,
+            "the deltas of a second reply are not those of the first one",
+            id="shared-memory",
+        ),
+        pytest.param(
+            SharedNotes,
+            "the deltas with another reply at the same time are not those without",
+            id="shared-notes",
+        ),
+    ],
+)
+def test_wrong_reply_is_told_what_is_wrong(new_reply: Callable[[], Reply], message: str) -> None:
+    with pytest.raises(AssertionError, match=message):
+        check(Parrot(new_reply), BODY, text="Pretty Polly", error=ERROR)
+
+
+class Credulous(Parrot):
+    def reply(self, content_type: str) -> Reply:
+        return ParrotReply()
+
+
+class Literal(Parrot):
+    def reply(self, content_type: str) -> Reply:
+        if content_type != "text/event-stream":
+            raise ValueError(content_type)
+        return ParrotReply()
+
+
+class Indifferent(Parrot):
+    def request(self, messages: Messages, *, model: str | None = None, **options: Any) -> Request:
+        return super().request(messages)
+
+
+@pytest.mark.parametrize(
+    ("backend", "message"),
+    [
+        (LinesParrot(), r"reply\(\) refuses 'text/event-stream'"),
+        (Literal(), r"reply\(\) refuses 'TEXT/EVENT-STREAM;charset=utf-8'"),
+        (Credulous(), r"reply\(\) takes an HTML page"),
+        (Indifferent(), r"request\(\) takes no_such_option=True: it should raise TypeError"),
+    ],
+)
+def test_wrong_backend_is_told_what_is_wrong(backend: Backend, message: str) -> None:
+    with pytest.raises(AssertionError, match=message):
+        check(backend, BODY, text="Pretty Polly")
+
+
+@pytest.mark.parametrize(
+    ("request_", "message"),
+    [
+        (lambda messages, *, model: None, "request.. returns None, which is no Request"),
+        (lambda messages, *, model: {}, "request.. returns {}, which is no Request"),
+        (
+            lambda messages, *, model: b"text",
+            "which is no Request with bytes for a body",
+        ),
+        (lambda messages: Request("POST", "http://127.0.0.1/"), "model=None.* raises it"),
+    ],
+)
+def test_wrong_request_is_told_what_is_wrong(request_: Any, message: str) -> None:
+    backend = Parrot(ParrotReply)
+    backend.__dict__["request"] = request_
+    with pytest.raises(AssertionError, match=message):
+        check(backend, BODY, text="Pretty Polly")
+
+
+@pytest.mark.parametrize("every", [0, -1])
+def test_every_so_many_bytes_are_one_at_least(every: int) -> None:
+    with pytest.raises(ValueError, match=f"every must be at least 1: {every}"):
+        check(Parrot(ParrotReply), BODY, text="Pretty Polly", every=every)
+
+
+def test_backend_that_asks_for_a_key_first_passes_without_one() -> None:
+    class Secretive(Parrot):
+        def request(self, messages: Messages, **options: Any) -> Request:
+            raise ValueError("a key, please")
+
+    assert check(Secretive(), BODY, text="Pretty Polly").deltas == DELTAS
+
+
+@pytest.mark.parametrize(
+    ("body", "raises", "message"),
+    [
+        (BODY, BackendError, "should raise BackendError, and raises None"),
+        (BODY[:-1], BackendError, "should raise BackendError, and raises IncompleteStream"),
+        (said(*WORDS) + ERROR, None, "should be a complete reply, and raises BackendError"),
+    ],
+)
+def test_body_that_ends_in_another_way_is_told(
+    body: bytes, raises: type[Exception] | None, message: str
+) -> None:
+    with pytest.raises(AssertionError, match=message):
+        check(Parrot(), body, text="Pretty Polly", raises=raises)
+
+
+def test_empty_body_that_looks_finished_is_told_even_of_a_reply_without_text() -> None:
+    with pytest.raises(AssertionError, match="a body that ends after 0 bytes looks finished"):
+        check(Parrot(ending(Finish())), ERROR, text="", raises=BackendError)
+
+
+def test_error_of_the_backend_is_the_cause() -> None:
+    with pytest.raises(AssertionError, match="a parrot does not say so") as caught:
+        check(Parrot(), said({"song": "La"}), text="La")
+    assert caught.value.__cause__ is not None
+    assert str(caught.value.__cause__) == "a parrot does not say so"
+
+
+def test_unfinished_event_is_not_interrupted_by_an_error() -> None:
+    class Watchful(ParrotReply):
+        def __init__(self) -> None:
+            self.decoder = SSEDecoder(comments=True, unknown_fields=True)
+
+        def interpret(self, event: Any, /) -> Iterator[Delta]:
+            return super().interpret(event) if isinstance(event, ServerSentEvent) else iter(())
+
+    body = BODY.replace(b"data: {", b"data: {\n:ping\nseed: 1\ndata: ")
+    assert check(Parrot(Watchful), body, text="Pretty Polly", error=ERROR).deltas == DELTAS
+
+
+@pytest.mark.parametrize(
+    ("length", "every", "replies"),
+    [(1999, 1, 2 * 1999), (3000, 1, 2 * 3000), (20_000, 1000, 2 * 20)],
+)
+def test_body_is_cut_at_each_byte_or_at_every_so_many(
+    length: int, every: int, replies: int
+) -> None:
+    made = 0
+
+    def new_reply() -> Reply:
+        nonlocal made
+        made += 1
+        return ParrotReply()
+
+    word = "a" * (length - len(said({"word": ""}, {"done": None})))
+    check(Parrot(new_reply), said({"word": word}, {"done": None}), text=word, every=every)
+    assert replies < made < replies + 20
+
+
+def test_it_needs_neither_assert_statements_nor_a_test_framework() -> None:
+    code = """if True:
+        import sys
+        from sseparse_backends import DarkAI
+        from sseparse_backends.testing import check
+        try:
+            check(DarkAI(), b"", text="Hi", raises=Exception)
+        except AssertionError:
+            print(sorted({"_pytest", "hypothesis", "pytest"} & set(sys.modules)))
+    """
+    done = subprocess.run(
+        [sys.executable, "-O", "-c", code], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "[]\n"
+
+
+def test_receive_takes_chunks_until_the_reply_is_finished() -> None:
+    outcome = receive(Parrot(), [BODY[:70], b"", BODY[70:], b"data: after\n\n"])
+    assert outcome == Outcome(DELTAS, None)
+
+
+def test_receive_has_the_deltas_before_an_error() -> None:
+    outcome = receive(LinesParrot(), [b'{"word": "Hi"}\noops\n'], content_type=NDJSON)
+    assert outcome.deltas == (Text("Hi"),)
+    assert isinstance(outcome.error, InvalidJSON)
+
+
+def test_receive_refuses_a_media_type_that_the_backend_does() -> None:
+    with pytest.raises(AssertionError, match=r"reply\('text/html'\) raises ValueError"):
+        receive(Parrot(), [], content_type="text/html")
+
+
+@pytest.mark.parametrize(
+    ("deltas", "text", "usage", "finish"),
+    [
+        ((), "", None, None),
+        (DELTAS, "Pretty Polly", Usage(1, 2), Finish("stop")),
+        ((Usage(1, 1), Text("Hi"), Usage(1, 2)), "Hi", Usage(1, 2), None),
+    ],
+)
+def test_outcome_sums_up_the_deltas(
+    deltas: tuple[Delta, ...], text: str, usage: Usage | None, finish: Finish | None
+) -> None:
+    outcome = Outcome(deltas, None)
+    assert (outcome.text, outcome.usage, outcome.finish) == (text, usage, finish)

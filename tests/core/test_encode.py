@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+from hypothesis import given
+
+from sseparse import (
+    Comment,
+    NDJSONDecoder,
+    ServerSentEvent,
+    SSEDecoder,
+    encode_comment,
+    encode_event,
+    encode_json_line,
+)
+from tests.support.strategies import events, json_values, texts
+
+
+def lf(text: str) -> str:
+    return re.sub("\r\n|\r", "\n", text)
+
+
+@given(events, events)
+def test_decoding_what_was_encoded_gives_it_back(
+    decoder_class: type[SSEDecoder[Any]], first: dict[str, Any], second: dict[str, Any]
+) -> None:
+    first_id = first.get("id", "")
+    expected = [
+        ServerSentEvent(**(first | {"data": lf(first["data"]), "id": first_id})),
+        ServerSentEvent(**({"id": first_id} | second | {"data": lf(second["data"])})),
+    ]
+    decoder = decoder_class(comments=True, unknown_fields=True)
+    assert decoder.feed(encode_event(**first) + encode_event(**second)) == expected
+    assert not decoder.incomplete
+
+
+@given(texts, texts)
+def test_comments_deliver_nothing_and_are_comments_again(
+    decoder_class: type[SSEDecoder[Any]], comment: str, text: str
+) -> None:
+    stream = encode_comment(comment) + encode_event(text)
+    event = ServerSentEvent(data=lf(text))
+    assert decoder_class().feed(stream) == [event]
+    assert decoder_class(comments=True).feed(stream) == [
+        *(Comment(line) for line in lf(comment).split("\n")),
+        event,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "encoded"),
+    [
+        ({}, b"data: \n\n"),
+        ({"data": "a"}, b"data: a\n\n"),
+        ({"data": "a\nb\r\nc\rd"}, b"data: a\ndata: b\ndata: c\ndata: d\n\n"),
+        ({"data": "a\n\r"}, b"data: a\ndata: \ndata: \n\n"),
+        ({"data": "a\n"}, b"data: a\ndata: \n\n"),
+        ({"data": "a\u2028b\x85c\v"}, "data: a\u2028b\x85c\v\n\n".encode()),
+        (
+            {"data": "a", "event": "b", "id": "c", "retry": 5},
+            b"event: b\nid: c\nretry: 5\ndata: a\n\n",
+        ),
+        ({"id": ""}, b"id: \ndata: \n\n"),
+        ({"retry": 0}, b"retry: 0\ndata: \n\n"),
+        ({"event": " b"}, b"event:  b\ndata: \n\n"),
+    ],
+    ids=repr,
+)
+def test_encoded_event(arguments: dict[str, Any], encoded: bytes) -> None:
+    assert encode_event(**arguments) == encoded
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        ({"event": "a\nb"}, r"an event type cannot contain '\\n'"),
+        ({"event": "a\rb"}, r"an event type cannot contain '\\r'"),
+        ({"event": "a\n"}, r"an event type cannot contain '\\n'"),
+        ({"event": ""}, "an event type is not empty"),
+        ({"id": "a\nb"}, r"an event ID cannot contain '\\n'"),
+        ({"id": "a\rb"}, r"an event ID cannot contain '\\r'"),
+        ({"id": "a\0b"}, r"an event ID cannot contain '\\x00'"),
+        ({"retry": -1}, r"a reconnection time is from 0 to 2\*\*63 - 1: -1"),
+        ({"retry": 2**63}, r"is from 0 to 2\*\*63 - 1: 9223372036854775808"),
+        ({"data": "\ud800"}, "surrogates not allowed"),
+    ],
+    ids=repr,
+)
+def test_injection_is_refused(arguments: dict[str, Any], why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        encode_event(**arguments)
+
+
+def test_empty_comment_is_a_heartbeat() -> None:
+    assert encode_comment() == b": \n"
+
+
+@given(json_values)
+def test_decoding_a_json_line_gives_the_value_back(value: Any) -> None:
+    line = encode_json_line(value)
+    assert line.count(b"\n") == 1
+    assert repr(NDJSONDecoder().feed(line)) == repr([value])
+
+
+def test_json_line_of_another_library_may_be_bytes() -> None:
+    text = '{"a":"\u2028é"}'
+    assert encode_json_line(None, dumps=lambda value: text) == text.encode() + b"\n"
+    assert encode_json_line(None, dumps=lambda value: text.encode()) == text.encode() + b"\n"
+
+
+@pytest.mark.parametrize("end", ["\n", "\r", "\r\n"], ids=repr)
+def test_json_over_several_lines_is_refused(end: str) -> None:
+    def dumps(value: Any) -> str:
+        return json.dumps(value, indent=1).replace("\n", end)
+
+    with pytest.raises(ValueError, match="dumps must not indent"):
+        encode_json_line([1], dumps)

@@ -1,0 +1,354 @@
+"""The compiled SSEDecoder, beyond what it has in common with the one in Python (test_sse.py)."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import os
+import pickle
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import sseparse
+from sseparse import EventTooLarge, LocalProtocolError, ServerSentEvent, _sse
+
+_speedups = pytest.importorskip("sseparse._speedups", reason="the compiled part was not built")
+Compiled = _speedups.SSEDecoder
+InPython = _sse.SSEDecoder
+
+PUBLIC = sorted(name for name in vars(InPython) if not name.startswith("_"))
+
+
+def python(code: str, **environment: str) -> str:
+    """Run `code` in a fresh interpreter and return what it prints."""
+    result = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        capture_output=True,
+        check=True,
+        text=True,
+        env=os.environ | environment,
+    )
+    return result.stdout.strip()
+
+
+class TestChoice:
+    CODE = "import sseparse, sseparse._sse as s; print(sseparse.SSEDecoder is s.SSEDecoder)"
+
+    def test_the_compiled_class_serves(self) -> None:
+        assert python(self.CODE, SSEPARSE_PURE_PYTHON="0") == "False"
+
+    def test_an_environment_variable_forces_the_one_in_python(self) -> None:
+        assert python(self.CODE, SSEPARSE_PURE_PYTHON="1") == "True"
+
+    def test_without_the_compiled_part_the_one_in_python_serves(self) -> None:
+        hidden = "import sys; sys.modules['sseparse._speedups'] = None; "
+        assert python(hidden + self.CODE, SSEPARSE_PURE_PYTHON="0") == "True"
+
+
+class TestFace:
+    def test_it_has_the_same_names(self) -> None:
+        assert sorted(name for name in vars(Compiled) if not name.startswith("_")) == PUBLIC
+
+    @pytest.mark.parametrize("name", PUBLIC)
+    def test_each_says_the_same_of_itself(self, name: str) -> None:
+        assert inspect.getdoc(getattr(Compiled, name)) == inspect.getdoc(getattr(InPython, name))
+
+    def test_the_class_says_the_same_of_itself(self) -> None:
+        assert Compiled.__doc__ == InPython.__doc__
+        compiled = inspect.signature(Compiled).parameters.values()
+        in_python = inspect.signature(InPython).parameters.values()
+        assert [(p.name, p.kind, p.default) for p in compiled] == [
+            (p.name, p.kind, p.default) for p in in_python
+        ]
+
+    def test_it_can_be_subscripted_as_in_annotations(self) -> None:
+        assert Compiled[ServerSentEvent].__origin__ is Compiled
+
+    def test_it_can_be_subclassed(self) -> None:
+        class Named(Compiled):  # type: ignore[misc, valid-type]
+            name = "x"
+
+        decoder = Named(comments=True)
+        decoder.note = "y"
+        assert decoder.feed(b"data: 1\n\n") == [ServerSentEvent(data="1")]
+
+    def test_an_event_is_what_the_class_makes(self) -> None:
+        [event] = Compiled().feed(b"event: a\nid: 1\nretry: 2\ndata: b\n\n")
+        assert type(event) is ServerSentEvent
+        assert event == ServerSentEvent("a", "b", "1", 2)
+        assert pickle.loads(pickle.dumps(event)) == copy.deepcopy(event) == event
+        with pytest.raises(AttributeError):
+            setattr(event, "data", "c")  # noqa: B010
+
+
+class TestState:
+    STREAM = b"id: 7\nretry: 10\nevent: e\ndata: a\ndata: \xff\n: c\nda"
+
+    @pytest.mark.parametrize("end", range(len(STREAM) + 1))
+    @pytest.mark.parametrize(("first", "second"), [(Compiled, InPython), (InPython, Compiled)])
+    def test_each_class_goes_on_from_the_others(
+        self, first: type[Any], second: type[Any], end: int
+    ) -> None:
+        one = first(last_event_id="é", comments=True)
+        one.feed(self.STREAM[:end])
+        other = second()
+        other.__setstate__(one.__getstate__())
+        rest = self.STREAM[end:] + b"ta: z\n\ndata: q\n\n"
+        assert other.feed(rest) == one.feed(rest)
+        assert other.last_event_id == one.last_event_id
+        assert other.reconnection_time == one.reconnection_time
+
+    def test_a_pickle_is_opened_where_nothing_is_compiled(self) -> None:
+        decoder = Compiled()
+        decoder.feed(b"data: a")
+        code = (
+            f"import pickle; d = pickle.loads({pickle.dumps(decoder)!r}); print(d.feed(b'\\n\\n'))"
+        )
+        assert python(code, SSEPARSE_PURE_PYTHON="1") == repr([ServerSentEvent(data="a")])
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"_tail": b"x"},
+            {"_tail": bytearray(b"x" * 100)},
+            {"_tail": bytearray(b"\xef\xbb\xbf"), "_at_start": True},
+            {"_data": "x"},
+            {"_data": [b"x"]},
+            {"_data": ["\ud800"]},
+            {"_over": "coffee"},
+            {"_over": None},
+            {"_limit": 0},
+            {"_limit": 2**80},
+            {"_limit": None},
+            {"_size": -1},
+            {"_size": 21},
+            {"_comments": 1},
+            {"_retry": "1"},
+            {"_retry": 2**80},
+            {"_last_event_id": b"1"},
+            {"_event_type": None},
+        ],
+        ids=repr,
+    )
+    def test_what_is_no_state_is_refused(self, change: dict[str, Any]) -> None:
+        decoder = Compiled(max_event_size=20)
+        state = decoder.__getstate__() | {"_at_start": False} | change
+        with pytest.raises((ValueError, TypeError, OverflowError)):
+            decoder.__setstate__(state)
+        with pytest.raises(TypeError):
+            decoder.__setstate__(None)
+        decoder.reset()
+        decoder.__init__()
+        assert decoder.feed(b"data: 1\n\n") == [ServerSentEvent(data="1")]
+
+    @pytest.mark.parametrize("name", sorted(Compiled().__getstate__()))
+    def test_a_state_that_lacks_something_is_refused(self, name: str) -> None:
+        state = Compiled().__getstate__()
+        del state[name]
+        if name == "_room":  # follows from others
+            Compiled().__setstate__(state)
+        else:
+            with pytest.raises(ValueError, match=name):
+                Compiled().__setstate__(state)
+
+
+def feed_everything() -> None:
+    """Go through every branch that allocates, the errors too."""
+    # All texts are new: of those that live anyway, as characters and literals do, one that is
+    # kept would not show.
+    text = b"text".decode()
+    decoder = Compiled(comments=True, unknown_fields=True, max_event_size=200, last_event_id=text)
+    decoder.feed(b"\xef\xbb")
+    decoder.feed(b"\xbf: note\nevent: one\nid: \xc3\xa9\xc3\xa9\nretry: 123456\nfoo: bar\n")
+    decoder.feed(b"data: ab\ndata: cd")
+    decoder.feed(b"\n\ndata: xy\n\ndata: \xff\xff\n\n")
+    decoder.feed(b"event: two\nid: second\ndata: ef\n" + b"x" * 100)
+    copy.copy(decoder).__setstate__(decoder.__getstate__())
+    for data in (bytearray(b"y"), memoryview(b"y")):
+        decoder.feed(data)
+    for wrong in ("x", None):
+        with pytest.raises(TypeError):
+            decoder.feed(wrong)
+    with pytest.raises(EventTooLarge) as caught:
+        decoder.feed(b"\ndata: gh\n\nevent: three\nid: third\ndata: ij\n" + b"z" * 300)
+    assert [event.data for event in caught.value.events if isinstance(event, ServerSentEvent)]
+    with pytest.raises(LocalProtocolError):
+        decoder.feed(b"")
+    decoder.reset()
+    decoder.__init__()
+    decoder.feed(b"\xefdata\nevent: four\nid: fourth\ndata: kl\ndata")
+    decoder.close()
+    for options in ({"last_event_id": text + "\n"}, {"max_event_size": 0}, {"max_event_size": "x"}):
+        with pytest.raises((TypeError, ValueError)):
+            Compiled(**options)
+
+
+def test_no_reference_is_lost_or_kept_over_errors_and_early_exits() -> None:
+    # In a process of its own: what other tests leave behind, or let go of late, counts too.
+    code = """
+import gc
+import sys
+from tests.core.test_speedups import feed_everything
+
+# The interpreter keeps up to 4,096 names that it looked up, and a call from C makes new ones.
+clear_caches = getattr(sys, "_clear_internal_caches", None) or sys._clear_type_cache
+
+def count(rounds):
+    for _ in range(rounds):
+        feed_everything()
+    gc.collect()
+    clear_caches()
+    # Blocks tell what is kept alive; references, those to what lives anyway, such as classes.
+    return sys.getallocatedblocks() + sum(map(sys.getrefcount, gc.get_objects()))
+
+before = count(20)
+print(count(1000) - before)
+"""
+    # What a round keeps or loses would be there a thousand times.
+    assert abs(int(python(code, PYTHONPATH=os.pathsep.join(sys.path)))) < 100
+
+
+def failing_allocations() -> Callable[[int, int], None]:
+    testcapi = pytest.importorskip("_testcapi", reason="CPython was built without its test modules")
+    set_nomemory: Callable[[int, int], None] = testcapi.set_nomemory
+    return set_nomemory
+
+
+@pytest.mark.parametrize(
+    "stream",
+    [
+        b"data: ab\n\n",
+        b"event: \xc3\xa9\nid: \xc3\xa9\nretry: 123456\ndata: a\ndata: b\n\ndata: c",
+        b": comment\nfoo: bar\n\xef\xbb\xbf",
+        b"x" * 300,
+    ],
+)
+def test_an_allocation_that_fails_is_a_memory_error(stream: bytes) -> None:
+    set_nomemory = failing_allocations()
+    testcapi = sys.modules["_testcapi"]
+    failures = 0
+    for start in range(60):
+        decoder = Compiled(comments=True, unknown_fields=True)
+        feed = decoder.feed
+        try:
+            set_nomemory(start, start + 1)
+            feed(stream)
+        except MemoryError:
+            failures += 1
+            # Items may be lost: it does not go on as if nothing had been.
+            testcapi.remove_mem_hooks()
+            with pytest.raises(LocalProtocolError, match="feed\\(\\) after a failure"):
+                decoder.feed(b"")
+        finally:
+            testcapi.remove_mem_hooks()
+        # It may have stopped anywhere, but it can start over.
+        decoder.reset()
+        assert decoder.feed(b"data: 1\n\n")[-1].data == "1"
+    assert failures > 0
+
+
+def test_a_decoder_that_a_finalizer_finds_at_work_refuses() -> None:
+    code = """
+import gc
+import sys
+from sseparse import LocalProtocolError
+from sseparse._speedups import SSEDecoder
+
+said = []
+
+class Finalized:
+    def __init__(self):
+        self.me = self
+
+    def __del__(self):
+        try:
+            decoder.feed(b"data: y\\n\\n")
+        except LocalProtocolError as error:
+            said.append(str(error))
+
+decoder = SSEDecoder()
+gc.set_threshold(1)
+for _ in range(2000):
+    Finalized()
+    decoder.feed(b"data: x\\n\\n" * 3)
+# Since 3.12 a collection waits for the end of the call.
+said_something = bool(said) or sys.version_info >= (3, 12)
+print(set(said) <= {"the decoder is already in use"} and said_something)
+"""
+    assert python(code) == "True"
+
+
+SUBINTERPRETER = """
+import sseparse
+decoder = sseparse.SSEDecoder()
+assert type(decoder).__module__ == "sseparse"
+assert decoder.feed(b"data: x\\\\n\\\\n") == [sseparse.ServerSentEvent(data="x")]
+"""
+
+
+def test_subinterpreters_have_a_decoder_each() -> None:
+    code = f"""
+import threading
+try:
+    import _interpreters as interpreters
+except ImportError:
+    import _xxsubinterpreters as interpreters
+import sseparse
+
+def run():
+    interpreter = interpreters.create()
+    failure = interpreters.run_string(interpreter, '''{SUBINTERPRETER}''')
+    interpreters.destroy(interpreter)
+    assert failure is None, failure
+    done.append(1)
+
+done = []
+run()
+threads = [threading.Thread(target=run) for _ in range(4)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+print(len(done), sseparse.SSEDecoder().feed(b"data: y\\n\\n")[0].data)
+"""
+    assert python(code) == "5 y"
+
+
+def test_a_long_event_type_is_not_remembered() -> None:
+    decoder = Compiled()
+    [short] = decoder.feed(b"event: " + b"x" * 64 + b"\ndata\n\n")
+    [long] = decoder.feed(b"event: " + b"x" * 65 + b"\ndata\n\n")
+    assert sys.getrefcount(short.event) == sys.getrefcount(long.event) + 1
+
+
+def test_an_id_of_a_subclass_of_str_is_taken_as_the_str_that_it_is() -> None:
+    class Name(str):
+        __slots__ = ()
+
+    decoder = Compiled(last_event_id=Name("7"))
+    assert type(decoder.last_event_id) is str
+    assert decoder.last_event_id == "7"
+
+
+def test_a_part_of_another_version_leaves_the_class_in_python_to_serve() -> None:
+    code = (
+        "import sseparse._input; del sseparse._input.as_bytes; "
+        "import sys; del sys.modules['sseparse._speedups']; "
+        "import sseparse._speedups"
+    )
+    with pytest.raises(subprocess.CalledProcessError) as caught:
+        python(code)
+    assert "ImportError: sseparse._input has no as_bytes" in caught.value.stderr
+
+
+def test_an_idle_decoder_takes_less_than_400_bytes() -> None:
+    decoder = Compiled()
+    decoder.feed(b"data: x\n\n" * 100 + b"data: " + b"x" * 100_000)
+    decoder.feed(b"\ndata: x\n\n")
+    assert sys.getsizeof(decoder) < 400
+    assert decoder.__sizeof__() < 400
+    assert sseparse.SSEDecoder is Compiled or os.environ.get("SSEPARSE_PURE_PYTHON")
