@@ -13,8 +13,9 @@ from ._contract import (
     ToolCall,
     Usage,
 )
+from ._exchange import ReplyTimeout
 from ._registry import get_backend
-from ._stream import ReplyStream, ReplyTimeout, stream
+from ._stream import ReplyStream, stream
 from .anthropic import Anthropic
 from .cohere import Cohere
 from .darkai import DarkAI

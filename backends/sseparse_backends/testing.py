@@ -16,6 +16,7 @@ from itertools import product, zip_longest
 from typing import Any
 
 from sseparse import Comment, IncompleteStream, UnknownField
+from sseparse.client import Attempts, Limits, State
 from sseparse.transports import Request
 
 from ._contract import (
@@ -31,7 +32,7 @@ from ._contract import (
     ToolCall,
     Usage,
 )
-from ._exchange import Exchange, State
+from ._exchange import Exchange
 
 __all__ = ["Outcome", "check", "receive"]
 
@@ -68,14 +69,12 @@ def receive(
 
     Raises AssertionError if it refuses the content_type.
     """
-    exchange = _streaming(backend, content_type)
+    attempts = _streaming(backend, content_type)
     deltas: list[Delta] = []
     for chunk in chunks:
-        if not exchange.done:
-            deltas += exchange.receive_data(chunk)
-    if not exchange.done:
-        deltas += exchange.receive_end()
-    return Outcome(tuple(deltas), exchange.error)
+        deltas += attempts.receive_data(chunk)
+    deltas += attempts.receive_end()
+    return Outcome(tuple(deltas), attempts.error)
 
 
 def check(
@@ -164,11 +163,11 @@ class _Asked:
         return Request("POST", "http://127.0.0.1/")
 
 
-def _streaming(backend: Backend, content_type: str) -> Exchange:
-    exchange = Exchange(_Asked(backend), "")
-    exchange.receive_response(200, {"content-type": content_type})
-    _expect(exchange.state is State.STREAMING, f"reply({content_type!r}) raises ValueError")
-    return exchange
+def _streaming(backend: Backend, content_type: str) -> Attempts[Delta]:
+    attempts = Attempts(Exchange(_Asked(backend), ""), Limits())
+    attempts.receive_response(200, {"content-type": content_type})
+    _expect(attempts.state is State.OPEN, f"reply({content_type!r}) raises ValueError")
+    return attempts
 
 
 def _ends_of_events(backend: Backend, body: bytes, content_type: str, every: int) -> Iterator[int]:
@@ -176,10 +175,10 @@ def _ends_of_events(backend: Backend, body: bytes, content_type: str, every: int
     yield 0
     last = 0
     decoder = backend.reply(content_type).decoder
-    exchange = _streaming(backend, content_type)
+    attempts = _streaming(backend, content_type)
     for end in range(1, len(body) + 1):
-        exchange.receive_data(body[end - 1 : end])
-        if exchange.done:
+        attempts.receive_data(body[end - 1 : end])
+        if attempts.state is State.CLOSED:
             return
         items = decoder.feed(body[end - 1 : end])
         if end - last >= every and any(not isinstance(i, Comment | UnknownField) for i in items):

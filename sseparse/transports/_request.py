@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -66,6 +67,8 @@ class Request:
         limit: Any = self.connect_timeout
         if limit is not None and not limit > 0:
             raise ValueError(f"connect_timeout must be positive seconds or None, got {limit!r}")
+        if limit == math.inf:
+            object.__setattr__(self, "connect_timeout", None)
 
     def __repr__(self) -> str:
         return f"<Request {self.method} {redacted_url(self.url)} of {len(self.body)} bytes>"

@@ -1,4 +1,4 @@
-"""An exchange: what each input does in each state, and that only the bytes decide."""
+"""The policy of a reply, in the machine: what each input means, and that only the bytes decide."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
-from functools import partial
 from typing import Any, TypeAlias
 
 import pytest
@@ -21,141 +20,156 @@ from sseparse import (
     NDJSONDecoder,
     UnexpectedResponse,
 )
+from sseparse.client import Attempts, Close, Limits, State
 from sseparse.transports import Request
 from sseparse_backends import (
+    Backend,
     BackendError,
     DarkAI,
     Delta,
     Finish,
     Messages,
     Reasoning,
+    ReplyTimeout,
     Text,
     Usage,
 )
-from sseparse_backends._exchange import TRANSITIONS, Exchange, State
+from sseparse_backends._exchange import Exchange
 from tests.support.servers import BODY, CHATTER, TEXTS, event
+from tests.support.simulation import Simulation, data, response
+from tests.support.simulation import end as end_of_body
 from tests.support.strategies import chunks_of
 
-SENT, STREAMING, REFUSED, WAITING, FINISHED, FAILED = State
+CONNECTING, REFUSED, OPEN, WAITING, CLOSED = State
 
 STREAM = {"content-type": "text/event-stream"}
 PAGE = {"content-type": "text/html; charset=utf-8"}
 TEXT = event("text-chunk", text="more")
 END = event("stream-end")
 ERROR = event("error", code="overloaded")
+CUT = ConnectionError("cut")
 
-Input: TypeAlias = Callable[[Exchange], object]
 
-INPUTS: dict[str, Input] = {
-    "stream": lambda exchange: exchange.receive_response(200, STREAM),
-    "refusal": lambda exchange: exchange.receive_response(503, STREAM),
-    "page": lambda exchange: exchange.receive_response(200, PAGE),
-    "nameless": lambda exchange: exchange.receive_response(200, {}),
-    "nothing": lambda exchange: exchange.receive_data(b""),
-    "text": lambda exchange: exchange.receive_data(TEXT),
-    "finish": lambda exchange: exchange.receive_data(END),
-    "error": lambda exchange: exchange.receive_data(ERROR),
-    "end": lambda exchange: exchange.receive_end(),
-    "cut": lambda exchange: exchange.lose_connection(ConnectionError("cut")),
-    "waited": lambda exchange: exchange.end_wait(),
-    "fail": lambda exchange: exchange.fail(RuntimeError("failed")),
+class Machine:
+    """Attempts with the policy, which the tests see as one."""
+
+    def __init__(self, backend: Backend, **options: Any) -> None:
+        limits = options.pop("limits", Limits())
+        self.exchange = Exchange(backend, "Hello", **options)
+        self.attempts = Attempts(self.exchange, limits)
+        self.receive_response = self.attempts.receive_response
+        self.receive_data = self.attempts.receive_data
+        self.receive_end = self.attempts.receive_end
+        self.lose_connection = self.attempts.lose_connection
+
+    @property
+    def state(self) -> State:
+        return self.attempts.state
+
+    @property
+    def error(self) -> Exception | None:
+        return self.attempts.error
+
+    @property
+    def reason(self) -> Exception:
+        return self.attempts.reason
+
+    @property
+    def wait(self) -> float:
+        return self.attempts.wait
+
+    @property
+    def text(self) -> str:
+        return self.exchange.text
+
+    @property
+    def finished(self) -> bool:
+        return self.state is CLOSED and self.error is None
+
+    def end_wait(self) -> None:
+        assert self.state is WAITING
+        self.attempts.handle_deadline(0.0)
+
+
+def streaming(**options: Any) -> Machine:
+    machine = Machine(DarkAI(**options))
+    machine.receive_response(200, STREAM)
+    return machine
+
+
+def chatting() -> Machine:
+    machine = Machine(CHATTER)
+    machine.receive_response(200, {"content-type": "application/x-ndjson"})
+    return machine
+
+
+Input: TypeAlias = Callable[[Machine], object]
+
+# What each input leads to, with a retry left and without one.
+MEANINGS: dict[str, tuple[list[Input], State, State]] = {
+    "stream": ([], OPEN, OPEN),
+    "text": ([lambda machine: machine.receive_data(TEXT)], OPEN, OPEN),
+    "finish": ([lambda machine: machine.receive_data(END)], CLOSED, CLOSED),
+    "error": ([lambda machine: machine.receive_data(ERROR)], CLOSED, CLOSED),
+    "end": ([lambda machine: machine.receive_end()], CLOSED, CLOSED),
+    "cut": ([lambda machine: machine.lose_connection(CUT)], WAITING, CLOSED),
+    "text, then cut": (
+        [lambda machine: machine.receive_data(TEXT), lambda machine: machine.lose_connection(CUT)],
+        *(CLOSED, CLOSED),
+    ),
 }
 
-# What each input leads to, where it is allowed; everywhere else it is a LocalProtocolError.
-TABLE = {
-    SENT: {
-        "stream": STREAMING,
-        "refusal": REFUSED,
-        "page": REFUSED,
-        "nameless": REFUSED,
-        "cut": WAITING,
-        "fail": FAILED,
-    },
-    STREAMING: {
-        "nothing": STREAMING,
-        "text": STREAMING,
-        "finish": FINISHED,
-        "error": FAILED,
-        "end": FAILED,
-        "cut": WAITING,
-        "fail": FAILED,
-    },
-    REFUSED: {
-        "nothing": REFUSED,
-        "text": REFUSED,
-        "finish": REFUSED,
-        "error": REFUSED,
-        "end": WAITING,
-        "cut": WAITING,
-        "fail": FAILED,
-    },
-    WAITING: {"waited": SENT, "fail": FAILED},
-    FINISHED: {},
-    FAILED: {},
-}
 
-# The inputs that bring a new exchange into each state.
-WAYS = {
-    SENT: [],
-    STREAMING: ["stream"],
-    REFUSED: ["refusal"],
-    WAITING: ["cut"],
-    FINISHED: ["stream", "finish"],
-    FAILED: ["stream", "error"],
-}
+@pytest.mark.parametrize("name", MEANINGS)
+@pytest.mark.parametrize("retries", [0, 1])
+def test_meaning_of_what_comes_of_a_stream(name: str, retries: int) -> None:
+    inputs, with_retry, without = MEANINGS[name]
+    machine = Machine(DarkAI(), retries=retries)
+    machine.receive_response(200, STREAM)
+    for take in inputs:
+        take(machine)
+    assert machine.state is (with_retry if retries else without)
+    assert machine.finished == (name == "finish")
 
 
-def exchange_in(state: State, retries: int = 1) -> Exchange:
-    exchange = Exchange(DarkAI(), "Hello", retries=retries)
-    for name in WAYS[state]:
-        INPUTS[name](exchange)
-    assert exchange.state is state
-    return exchange
+@pytest.mark.parametrize("retries", [0, 1])
+def test_connection_that_cannot_be_made_is_tried_again(retries: int) -> None:
+    machine = Machine(DarkAI(), retries=retries)
+    machine.lose_connection(CUT)
+    assert machine.state is (WAITING if retries else CLOSED)
+    assert (machine.reason if retries else machine.error) is CUT
 
 
-def streaming(**options: Any) -> Exchange:
-    exchange = Exchange(DarkAI(**options), "Hello")
-    exchange.receive_response(200, STREAM)
-    return exchange
+@pytest.mark.parametrize("retries", [0, 1])
+def test_connect_timeout_is_a_reply_timeout_with_its_cause(retries: int) -> None:
+    machine = Machine(DarkAI(), retries=retries, connect_timeout=5)
+    assert machine.attempts.request.connect_timeout == 5
+    cause = TimeoutError("no connection")
+    machine.lose_connection(cause)
+    error = machine.reason if retries else machine.error
+    assert isinstance(error, ReplyTimeout)
+    assert (error.which, error.limit, error.text, error.__cause__) == ("connect", 5, "", cause)
 
 
-@pytest.mark.parametrize("name", INPUTS)
-@pytest.mark.parametrize("state", State)
-def test_each_input_in_each_state(state: State, name: str) -> None:
-    exchange = exchange_in(state)
-    error = exchange.error
-    if name in TABLE[state]:
-        INPUTS[name](exchange)
-        assert exchange.state is TABLE[state][name]
-        assert (exchange.error is not None) == (exchange.state is FAILED)
-    else:
-        with pytest.raises(LocalProtocolError, match=state.name):
-            INPUTS[name](exchange)
-        assert (exchange.state, exchange.error) == (state, error)
+@pytest.mark.parametrize("which", ["total", "first", "idle"])
+def test_time_limit_is_final_with_the_text_so_far(which: Any) -> None:
+    machine = streaming()
+    machine.receive_data(TEXT)
+    verdict = machine.exchange.time_out(which, 7)
+    assert isinstance(verdict, Close)
+    assert isinstance(verdict.error, ReplyTimeout)
+    assert (verdict.error.which, verdict.error.limit, verdict.error.text) == (which, 7, "more")
 
 
-@pytest.mark.parametrize("name", ["end", "cut"])
-@pytest.mark.parametrize("state", [SENT, STREAMING, REFUSED])
-def test_without_a_retry_left_it_fails_where_it_would_wait(state: State, name: str) -> None:
-    if name in TABLE[state]:
-        exchange = exchange_in(state, retries=0)
-        INPUTS[name](exchange)
-        assert exchange.state is FAILED
-
-
-def test_transitions_are_those_of_the_table() -> None:
-    reachable = {state: {*row.values()} - {state} for state, row in TABLE.items()}
-    assert reachable == dict(TRANSITIONS)
-
-
-@pytest.mark.parametrize("state", State)
-def test_done_is_where_no_transition_leads_on(state: State) -> None:
-    assert exchange_in(state).done == (state in (FINISHED, FAILED))
+def test_closing_before_the_finish_is_an_error() -> None:
+    machine = streaming()
+    machine.attempts.close()
+    assert isinstance(machine.error, LocalProtocolError)
 
 
 def test_exchange_asks_the_backend_for_its_request() -> None:
-    exchange = Exchange(CHATTER, "Hello", model="large", volume=11)
-    assert exchange.request == CHATTER.request("Hello", model="large", volume=11)
+    exchange = Exchange(CHATTER, "Hello", model="large", options={"volume": 11})
+    assert exchange.request() == CHATTER.request("Hello", model="large", volume=11)
     assert exchange.model == "large"
     assert Exchange(CHATTER, "Hello").model == "small"
 
@@ -166,69 +180,64 @@ def test_what_the_backend_refuses_to_send_raises_at_once() -> None:
 
 
 def test_deltas_come_with_the_bytes_that_complete_them() -> None:
-    exchange = streaming()
-    assert exchange.receive_data(TEXT + TEXT[:-1]) == [Text("more")]
-    assert exchange.receive_data(TEXT[-1:]) == [Text("more")]
-    assert exchange.text == "moremore"
+    machine = streaming()
+    assert machine.receive_data(TEXT + TEXT[:-1]) == [Text("more")]
+    assert machine.receive_data(TEXT[-1:]) == [Text("more")]
+    assert machine.text == "moremore"
 
 
 def test_usage_and_finish_reason_are_kept() -> None:
-    exchange = Exchange(CHATTER, "Hello")
-    exchange.receive_response(200, {"content-type": "application/x-ndjson"})
-    assert (exchange.usage, exchange.finish_reason) == (None, None)
-    assert exchange.receive_data(b'{"usage": [3, 0]}\n') == [Usage(3, 0)]
-    assert exchange.receive_data(b'{"usage": [3, 9]}\n') == [Usage(3, 9)]
-    assert exchange.receive_data(b'{"done": "length"}\n') == [Finish("length")]
-    assert (exchange.usage, exchange.finish_reason) == (Usage(3, 9), "length")
+    machine = chatting()
+    assert (machine.exchange.usage, machine.exchange.finish_reason) == (None, None)
+    assert machine.receive_data(b'{"usage": [3, 0]}\n') == [Usage(3, 0)]
+    assert machine.receive_data(b'{"usage": [3, 9]}\n') == [Usage(3, 9)]
+    assert machine.receive_data(b'{"done": "length"}\n') == [Finish("length")]
+    assert (machine.exchange.usage, machine.exchange.finish_reason) == (Usage(3, 9), "length")
 
 
 def test_deltas_that_are_no_text_pass_through_it() -> None:
-    exchange = Exchange(CHATTER, "Hello")
-    exchange.receive_response(200, {"content-type": "application/x-ndjson"})
-    assert exchange.receive_data(b'{"reasoning": "Hm"}\n') == [Reasoning("Hm")]
-    assert (exchange.text, exchange.state) == ("", STREAMING)
+    machine = chatting()
+    assert machine.receive_data(b'{"reasoning": "Hm"}\n') == [Reasoning("Hm")]
+    assert (machine.text, machine.state) == ("", OPEN)
 
 
-def test_content_is_counted_and_usage_is_none() -> None:
-    exchange = Exchange(CHATTER, "Hello")
-    exchange.receive_response(200, {"content-type": "application/x-ndjson"})
-    assert exchange.receive_data(b'{"usage": [3, 0]}\n') == [Usage(3, 0)]
-    assert (exchange.content, exchange.begun) == (0, True)
-    assert exchange.receive_data(b'{"piece": 1}\n{"reasoning": "Hm"}\n') == [Reasoning("Hm")]
-    assert exchange.content == 2
+def test_content_is_progress_and_usage_is_none() -> None:
+    machine = chatting()
+    assert machine.receive_data(b'{"usage": [3, 0]}\n') == [Usage(3, 0)]
+    assert machine.exchange.progress == 0
+    assert machine.receive_data(b'{"piece": 1}\n{"reasoning": "Hm"}\n') == [Reasoning("Hm")]
+    assert machine.exchange.progress == 2
 
 
 def test_piece_of_something_is_content_but_nothing_that_keeps_from_a_retry() -> None:
-    exchange = Exchange(CHATTER, "Hello", retries=1)
-    exchange.receive_response(200, {"content-type": "application/x-ndjson"})
-    assert exchange.receive_data(b'{"piece": 1}\n') == []
-    assert (exchange.content, exchange.begun) == (1, False)
-    exchange.lose_connection(ConnectionError("cut"))
-    exchange.end_wait()
-    assert exchange.content == 0
+    machine = Machine(CHATTER, retries=1)
+    machine.receive_response(200, {"content-type": "application/x-ndjson"})
+    assert machine.receive_data(b'{"piece": 1}\n') == []
+    assert machine.exchange.progress == 1
+    machine.lose_connection(ConnectionError("cut"))
+    machine.end_wait()
+    assert machine.exchange.progress == 0
 
 
 def test_last_event_may_come_with_the_end_of_the_body() -> None:
-    exchange = Exchange(CHATTER, "Hello")
-    exchange.receive_response(200, {"content-type": "application/x-ndjson"})
-    assert exchange.receive_data(b'{"done": null}') == []
-    assert exchange.receive_end() == [Finish(None)]
-    assert exchange.state is FINISHED
+    machine = chatting()
+    assert machine.receive_data(b'{"done": null}') == []
+    assert machine.receive_end() == [Finish(None)]
+    assert machine.state is CLOSED
 
 
 def test_network_cut_does_not_complete_the_last_event() -> None:
-    exchange = Exchange(CHATTER, "Hello")
-    exchange.receive_response(200, {"content-type": "application/x-ndjson"})
-    assert exchange.receive_data(b'{"done": null}') == []
-    exchange.lose_connection(ConnectionError("cut"))
-    assert isinstance(exchange.error, IncompleteStream)
+    machine = chatting()
+    assert machine.receive_data(b'{"done": null}') == []
+    machine.lose_connection(ConnectionError("cut"))
+    assert isinstance(machine.error, IncompleteStream)
 
 
-def end(exchange: Exchange, cause: Exception | None) -> list[Delta]:
+def end(machine: Machine, cause: Exception | None) -> list[Delta]:
     """End the body, by a failure of the network if there is a cause."""
     if cause is None:
-        return exchange.receive_end()
-    exchange.lose_connection(cause)
+        return machine.receive_end()
+    machine.lose_connection(cause)
     return []
 
 
@@ -236,22 +245,21 @@ def end(exchange: Exchange, cause: Exception | None) -> list[Delta]:
 def test_end_before_finish_is_incomplete_with_the_text_and_the_cause(
     cause: Exception | None,
 ) -> None:
-    exchange = streaming()
-    exchange.receive_data(TEXT + END[:-1])
-    assert end(exchange, cause) == []
-    assert isinstance(exchange.error, IncompleteStream)
-    assert exchange.error.text == "more"
-    assert exchange.error.__cause__ is cause
+    machine = streaming()
+    machine.receive_data(TEXT + END[:-1])
+    assert end(machine, cause) == []
+    assert isinstance(machine.error, IncompleteStream)
+    assert machine.error.text == "more"
+    assert machine.error.__cause__ is cause
 
 
 def test_last_item_that_the_end_has_cut_is_incomplete() -> None:
-    exchange = Exchange(CHATTER, "Hello")
-    exchange.receive_response(200, {"content-type": "application/x-ndjson"})
-    assert exchange.receive_data(b'{"text": "a"}\n{"do') == [Text("a")]
-    assert exchange.receive_end() == []
-    assert isinstance(exchange.error, IncompleteStream)
-    assert exchange.error.text == "a"
-    assert isinstance(exchange.error.__cause__, InvalidJSON)
+    machine = chatting()
+    assert machine.receive_data(b'{"text": "a"}\n{"do') == [Text("a")]
+    assert machine.receive_end() == []
+    assert isinstance(machine.error, IncompleteStream)
+    assert machine.error.text == "a"
+    assert isinstance(machine.error.__cause__, InvalidJSON)
 
 
 @pytest.mark.parametrize(
@@ -260,9 +268,9 @@ def test_last_item_that_the_end_has_cut_is_incomplete() -> None:
     ids=["text", "finish", "error", "damaged", "too large"],
 )
 def test_what_follows_finish_in_the_same_chunk_is_ignored(after: bytes) -> None:
-    exchange = streaming(strict=True, max_event_size=100)
-    assert exchange.receive_data(TEXT + END + after) == [Text("more"), Finish()]
-    assert (exchange.state, exchange.text, exchange.error) == (FINISHED, "more", None)
+    machine = streaming(strict=True, max_event_size=100)
+    assert machine.receive_data(TEXT + END + after) == [Text("more"), Finish()]
+    assert (machine.state, machine.text, machine.error) == (CLOSED, "more", None)
 
 
 @pytest.mark.parametrize(
@@ -274,31 +282,30 @@ def test_what_follows_finish_in_the_same_chunk_is_ignored(after: bytes) -> None:
     ],
 )
 def test_deltas_before_an_error_are_kept(bad: bytes, error_class: type[Exception]) -> None:
-    exchange = streaming(strict=True, max_event_size=100)
-    assert exchange.receive_data(TEXT + TEXT + bad + TEXT) == [Text("more")] * 2
-    assert isinstance(exchange.error, error_class)
-    assert (exchange.state, exchange.text) == (FAILED, "moremore")
+    machine = streaming(strict=True, max_event_size=100)
+    assert machine.receive_data(TEXT + TEXT + bad + TEXT) == [Text("more")] * 2
+    assert isinstance(machine.error, error_class)
+    assert (machine.state, machine.text) == (CLOSED, "moremore")
 
 
 def test_first_of_two_errors_in_a_chunk_counts() -> None:
-    exchange = streaming(max_event_size=100)
-    exchange.receive_data(TEXT + ERROR + b"data: " + b"x" * 200)
-    assert isinstance(exchange.error, BackendError)
+    machine = streaming(max_event_size=100)
+    machine.receive_data(TEXT + ERROR + b"data: " + b"x" * 200)
+    assert isinstance(machine.error, BackendError)
 
 
 def test_error_takes_its_events_along_only_once() -> None:
-    exchange = streaming(max_event_size=100)
-    exchange.receive_data(TEXT + b"data: " + b"x" * 200)
-    assert isinstance(exchange.error, EventTooLarge)
-    assert exchange.error.events == []
+    machine = streaming(max_event_size=100)
+    machine.receive_data(TEXT + b"data: " + b"x" * 200)
+    assert isinstance(machine.error, EventTooLarge)
+    assert machine.error.events == []
 
 
 def test_error_that_a_backend_does_not_expect_comes_after_the_deltas_before_it() -> None:
-    exchange = Exchange(CHATTER, "Hello")
-    exchange.receive_response(200, {"content-type": "application/x-ndjson"})
-    assert exchange.receive_data(b'{"text": "a"}\n{"surprise": 1}\n') == [Text("a")]
-    assert isinstance(exchange.error, KeyError)
-    assert exchange.state is FAILED
+    machine = chatting()
+    assert machine.receive_data(b'{"text": "a"}\n{"surprise": 1}\n') == [Text("a")]
+    assert isinstance(machine.error, KeyError)
+    assert machine.state is CLOSED
 
 
 @pytest.mark.parametrize("cause", [None, ConnectionError("cut")])
@@ -306,35 +313,85 @@ def test_error_that_a_backend_does_not_expect_comes_after_the_deltas_before_it()
 def test_refusal_has_status_headers_and_body(
     status: int, headers: dict[str, str], cause: Exception | None
 ) -> None:
-    exchange = Exchange(DarkAI(), "Hello")
-    exchange.receive_response(status, headers)
-    exchange.receive_data(b"come back ")
-    exchange.receive_data(b"later")
-    end(exchange, cause)
-    error = exchange.error
+    machine = Machine(DarkAI())
+    machine.receive_response(status, headers)
+    machine.receive_data(b"come back ")
+    machine.receive_data(b"later")
+    end(machine, cause)
+    error = machine.error
     assert isinstance(error, UnexpectedResponse)
     assert (error.status, error.headers, error.body) == (status, headers, b"come back later")
     assert "come back later" in str(error)
 
 
-@pytest.mark.parametrize("size", [1, 1000, 65535, 65536, 65537, 200_000])
-def test_refused_body_is_read_up_to_64_kib(size: int) -> None:
-    exchange = exchange_in(REFUSED, retries=0)
-    sent = 0
-    while not exchange.done:
-        assert sent < 65536
-        assert exchange.receive_data(b"x" * size) == []
-        sent += size
-    assert isinstance(exchange.error, UnexpectedResponse)
-    assert exchange.error.body == b"x" * 65536
-
-
 def test_error_of_the_service_has_the_text_so_far() -> None:
-    exchange = streaming()
-    exchange.receive_data(TEXT + TEXT + ERROR)
-    assert isinstance(exchange.error, BackendError)
-    assert exchange.error.text == "moremore"
-    assert exchange.error.payload == {"code": "overloaded"}
+    machine = streaming()
+    machine.receive_data(TEXT + TEXT + ERROR)
+    assert isinstance(machine.error, BackendError)
+    assert machine.error.text == "moremore"
+    assert machine.error.payload == {"code": "overloaded"}
+
+
+# Time limits
+
+HEAD = response(content_type="application/x-ndjson")
+CONTENT, USAGE, PIECE = (
+    data(line) for line in (b'{"text": "a"}\n', b'{"usage": [3, 1]}\n', b'{"piece": 1}\n')
+)
+
+# Limits, what happens after how many seconds, and the limit that is over, after how many.
+TIMES: dict[str, tuple[dict[str, float], list[tuple[float, Any]], str, float]] = {
+    "total, no response": ({"timeout": 10}, [], "total", 10),
+    "total, in spite of content": (
+        {"timeout": 10, "idle_timeout": 9},
+        [(1, HEAD), *[(2, CONTENT)] * 9],
+        *("total", 10),
+    ),
+    "first, no response": ({"first_timeout": 10, "timeout": 600}, [], "first", 10),
+    "first, usage is no content": (
+        {"first_timeout": 10},
+        [(3, HEAD), (3, USAGE), (3, data(b"\n"))],
+        *("first", 10),
+    ),
+    "first, by default the idle timeout": ({"idle_timeout": 10}, [(3, HEAD)], "first", 10),
+    "idle, after the last content": (
+        {"first_timeout": 60, "idle_timeout": 10},
+        [(30, HEAD), (9, CONTENT), (9, PIECE), (9, CONTENT), (3, USAGE)],
+        *("idle", 30 + 9 + 9 + 9 + 10),
+    ),
+    "idle, longer than the first": (
+        {"first_timeout": 5, "idle_timeout": 60},
+        [(3, HEAD), (1, CONTENT), (30, CONTENT)],
+        *("idle", 34 + 60),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TIMES)
+def test_time_limit_of_a_reply(name: str) -> None:
+    limits, script, which, seconds = TIMES[name]
+    machine = Machine(CHATTER, limits=Limits(**limits))
+    run = Simulation(machine.attempts)
+    for after, what in [*script, (1000, None)]:
+        run.wait_for(after, what)
+    assert isinstance(machine.error, ReplyTimeout)
+    assert (machine.error.which, machine.error.limit) == (which, limits.get(f"{which}_timeout", 10))
+    assert run.log[-1] == (seconds, CLOSED)
+
+
+def test_wait_for_another_attempt_follows_retry_after_and_ends_exactly() -> None:
+    machine = Machine(CHATTER, limits=Limits(timeout=60, first_timeout=10), retries=2)
+    run = Simulation(machine.attempts)
+    run.wait_for(1, response(429, retry_after="20"))
+    run.wait_for(0, end_of_body)
+    run.wait_for(20 + 9, response(503, retry_after="40"))
+    run.wait_for(0.5, None)
+    # The body of the second refusal never ends; its wait would end after the timeout.
+    run.wait_for(100, None)
+    states = [(1, REFUSED), (1, WAITING), (21, CONNECTING), (30, REFUSED), (31, CLOSED)]
+    assert run.log == states
+    assert isinstance(machine.error, UnexpectedResponse)
+    assert (machine.error.status, machine.error.retry_after) == (503, 40)
 
 
 # A reply that may be complete at the end of its body
@@ -371,132 +428,130 @@ class ClosingReply:
         return [] if self._reason is None else [Usage(1, 2), Finish(self._reason)]
 
 
-def closing(*lines: bytes) -> tuple[Exchange, list[Delta]]:
-    exchange = Exchange(Closing(), "Hello")
-    exchange.receive_response(200, {"content-type": "application/x-ndjson"})
-    return exchange, [delta for line in lines for delta in exchange.receive_data(line)]
+def closing(*lines: bytes) -> tuple[Machine, list[Delta]]:
+    machine = Machine(Closing())
+    machine.receive_response(200, {"content-type": "application/x-ndjson"})
+    return machine, [delta for line in lines for delta in machine.receive_data(line)]
 
 
 def test_reply_can_be_complete_at_the_end_of_the_body() -> None:
-    exchange, deltas = closing(b"a\n", b"reason:stop\n", b"b")
-    assert (deltas, exchange.state) == ([Text("a")], STREAMING)
-    assert exchange.receive_end() == [Text("b"), Usage(1, 2), Finish("stop")]
-    assert (exchange.state, exchange.text, exchange.usage) == (FINISHED, "ab", Usage(1, 2))
+    machine, deltas = closing(b"a\n", b"reason:stop\n", b"b")
+    assert (deltas, machine.state) == ([Text("a")], OPEN)
+    assert machine.receive_end() == [Text("b"), Usage(1, 2), Finish("stop")]
+    assert (machine.state, machine.text, machine.exchange.usage) == (CLOSED, "ab", Usage(1, 2))
 
 
 def test_end_of_the_body_completes_nothing_that_is_not_complete() -> None:
-    exchange, _ = closing(b"a\n")
-    assert exchange.receive_end() == []
-    assert isinstance(exchange.error, IncompleteStream)
+    machine, _ = closing(b"a\n")
+    assert machine.receive_end() == []
+    assert isinstance(machine.error, IncompleteStream)
 
 
 def test_lost_connection_is_no_end_that_completes_a_reply() -> None:
-    exchange, _ = closing(b"reason:stop\n")
-    exchange.lose_connection(ConnectionError("cut"))
-    assert isinstance(exchange.error, IncompleteStream)
+    machine, _ = closing(b"reason:stop\n")
+    machine.lose_connection(ConnectionError("cut"))
+    assert isinstance(machine.error, IncompleteStream)
 
 
 def test_error_that_the_end_of_the_body_brings_out_is_kept() -> None:
-    exchange, _ = closing(b"a\n", b"reason:\n")
-    assert exchange.receive_end() == []
-    assert isinstance(exchange.error, BackendError)
-    assert exchange.error.text == "a"
+    machine, _ = closing(b"a\n", b"reason:\n")
+    assert machine.receive_end() == []
+    assert isinstance(machine.error, BackendError)
+    assert machine.error.text == "a"
 
 
 # Retries
 
 
-def refused(status: int, retries: int = 1, **headers: str) -> Exchange:
-    exchange = Exchange(DarkAI(), "Hello", retries=retries)
+def refused(status: int, retries: int = 1, **headers: str) -> Machine:
+    machine = Machine(DarkAI(), retries=retries)
     fields = {name.replace("_", "-"): value for name, value in headers.items()}
-    exchange.receive_response(status, fields)
-    exchange.receive_data(b"no")
-    exchange.receive_end()
-    return exchange
+    machine.receive_response(status, fields)
+    machine.receive_data(b"no")
+    machine.receive_end()
+    return machine
 
 
 @pytest.mark.parametrize("status", [200, 204, 301, 400, 401, 403, 404, 408, 409, 422, 428, 430])
 def test_status_that_will_not_change_is_not_tried_again(status: int) -> None:
-    exchange = refused(status)
-    assert exchange.state is FAILED
-    assert isinstance(exchange.error, UnexpectedResponse)
+    machine = refused(status)
+    assert machine.state is CLOSED
+    assert isinstance(machine.error, UnexpectedResponse)
 
 
 @pytest.mark.parametrize("status", [429, 500, 502, 503, 504, 529, 599])
 def test_status_that_may_pass_is_tried_again(status: int) -> None:
-    exchange = refused(status)
-    assert (exchange.state, exchange.error) == (WAITING, None)
-    assert isinstance(exchange.reason, UnexpectedResponse)
-    assert exchange.reason.status == status
-    exchange.end_wait()
-    exchange.receive_response(200, STREAM)
-    assert exchange.receive_data(TEXT + END) == [Text("more"), Finish()]
-    assert exchange.state is FINISHED
+    machine = refused(status)
+    assert (machine.state, machine.error) == (WAITING, None)
+    assert isinstance(machine.reason, UnexpectedResponse)
+    assert machine.reason.status == status
+    machine.end_wait()
+    machine.receive_response(200, STREAM)
+    assert machine.receive_data(TEXT + END) == [Text("more"), Finish()]
+    assert machine.state is CLOSED
 
 
 def test_failure_after_the_last_retry_is_the_error() -> None:
-    exchange = Exchange(DarkAI(), "Hello", retries=2)
+    machine = Machine(DarkAI(), retries=2)
     errors = [ConnectionError(str(number)) for number in range(3)]
     for error in errors[:2]:
-        exchange.lose_connection(error)
-        assert exchange.reason is error
-        exchange.end_wait()
-    exchange.lose_connection(errors[2])
-    assert (exchange.state, exchange.error) == (FAILED, errors[2])
+        machine.lose_connection(error)
+        assert machine.reason is error
+        machine.end_wait()
+    machine.lose_connection(errors[2])
+    assert (machine.state, machine.error) == (CLOSED, errors[2])
 
 
 def test_refused_body_of_one_attempt_is_not_that_of_the_next() -> None:
-    exchange = refused(503)
-    exchange.end_wait()
-    exchange.receive_response(500, {})
-    exchange.receive_data(b"never")
-    exchange.receive_end()
-    assert isinstance(exchange.error, UnexpectedResponse)
-    assert (exchange.error.status, exchange.error.body) == (500, b"never")
+    machine = refused(503)
+    machine.end_wait()
+    machine.receive_response(500, {})
+    machine.receive_data(b"never")
+    machine.receive_end()
+    assert isinstance(machine.error, UnexpectedResponse)
+    assert (machine.error.status, machine.error.body) == (500, b"never")
 
 
 def test_nothing_is_tried_again_once_anything_of_the_reply_has_come() -> None:
-    exchange = Exchange(DarkAI(), "Hello", retries=1)
-    exchange.receive_response(200, STREAM)
-    assert not exchange.begun
-    exchange.receive_data(b": ping\n\n" + TEXT)
-    assert exchange.begun
-    exchange.lose_connection(ConnectionError("cut"))
-    assert isinstance(exchange.error, IncompleteStream)
+    machine = Machine(DarkAI(), retries=1)
+    machine.receive_response(200, STREAM)
+    machine.receive_data(b": ping\n\n" + TEXT)
+    machine.lose_connection(ConnectionError("cut"))
+    assert isinstance(machine.error, IncompleteStream)
 
 
 def test_stream_lost_before_anything_of_the_reply_has_come_is_tried_again() -> None:
-    exchange = Exchange(DarkAI(), "Hello", retries=1)
-    exchange.receive_response(200, STREAM)
-    exchange.receive_data(b": ping\n\n" + TEXT[:-1])
+    machine = Machine(DarkAI(), retries=1)
+    machine.receive_response(200, STREAM)
+    machine.receive_data(b": ping\n\n" + TEXT[:-1])
     cause = ConnectionError("cut")
-    exchange.lose_connection(cause)
-    assert isinstance(exchange.reason, IncompleteStream)
-    assert exchange.reason.__cause__ is cause
-    exchange.end_wait()
-    exchange.receive_response(200, STREAM)
+    machine.lose_connection(cause)
+    assert isinstance(machine.reason, IncompleteStream)
+    assert machine.reason.__cause__ is cause
+    machine.end_wait()
+    machine.receive_response(200, STREAM)
     # Nothing of the first body is left in the decoder.
-    assert exchange.receive_data(b"\n" + TEXT) == [Text("more")]
+    assert machine.receive_data(b"\n" + TEXT) == [Text("more")]
 
 
 @pytest.mark.parametrize("bad", [ERROR, b"data: {\n\n", b"data: " + b"x" * 200, b""])
 def test_what_the_service_says_wrong_is_not_tried_again(bad: bytes) -> None:
-    exchange = Exchange(DarkAI(strict=True, max_event_size=100), "Hello", retries=1)
-    exchange.receive_response(200, STREAM)
-    exchange.receive_data(bad)
-    if not exchange.done:
-        exchange.receive_end()
-    assert exchange.state is FAILED
+    machine = Machine(DarkAI(strict=True, max_event_size=100), retries=1)
+    machine.receive_response(200, STREAM)
+    machine.receive_data(bad)
+    if machine.state is OPEN:
+        machine.receive_end()
+    assert machine.state is CLOSED
 
 
 def test_waits_are_random_and_doubled_up_to_eight_seconds() -> None:
     waits: list[list[float]] = [[] for _ in range(7)]
     for _ in range(50):
-        exchange = Exchange(DarkAI(), "Hello", retries=7)
+        machine = Machine(DarkAI(), retries=7)
         for number in range(7):
-            exchange.lose_connection(ConnectionError())
-            waits[number].append(exchange.wait)
-            exchange.end_wait()
+            machine.lose_connection(ConnectionError())
+            waits[number].append(machine.wait)
+            machine.end_wait()
     for number, longest in enumerate([0.5, 1, 2, 4, 8, 8, 8]):
         assert longest / 2 <= min(waits[number]) < max(waits[number]) <= longest
 
@@ -515,30 +570,8 @@ def test_retry_after_may_be_a_date() -> None:
 
 
 def test_retries_are_a_number() -> None:
-    with pytest.raises(ValueError, match="retries must be 0 or more: -1"):
+    with pytest.raises(ValueError, match="retries must be at least 0, got -1"):
         Exchange(DarkAI(), "Hello", retries=-1)
-
-
-def _fail(error: Exception, _: str) -> Iterable[Delta]:
-    raise error
-
-
-class Keyed(Closing):
-    """A backend with keys, and with an error for each event."""
-
-    def __init__(self, error: Exception | None = None) -> None:
-        self._error = error
-
-    def reply(self, content_type: str) -> ClosingReply:
-        if self._error is None:
-            raise ValueError(content_type)
-        reply = ClosingReply()
-        reply.interpret = partial(_fail, self._error)  # type: ignore[method-assign]
-        return reply
-
-    def request(self, messages: Messages, *, model: str | None = None, **_: Any) -> Request:
-        fields = {"Authorization": "Bearer secret-1", "x-api-key": "secret-2", "cookie": "k"}
-        return Request("POST", "http://127.0.0.1/", fields)
 
 
 # Bodies of DarkAI, good and bad, in events that each mean something.
@@ -559,18 +592,17 @@ bodies = st.lists(
 def outcome(
     chunks: list[bytes], strict: bool, cut: bool
 ) -> tuple[list[Delta], str, State, type[Exception] | None, object]:
-    exchange = streaming(strict=strict, max_event_size=100)
+    machine = streaming(strict=strict, max_event_size=100)
     deltas: list[Delta] = []
     for piece in chunks:
-        if not exchange.done:
-            deltas += exchange.receive_data(piece)
-    if not exchange.done:
-        deltas += end(exchange, ConnectionError("cut") if cut else None)
-    error = exchange.error
+        deltas += machine.receive_data(piece)
+    if machine.state is OPEN:
+        deltas += end(machine, ConnectionError("cut") if cut else None)
+    error = machine.error
     return (
         deltas,
-        exchange.text,
-        exchange.state,
+        machine.text,
+        machine.state,
         type(error) if error else None,
         error and error.args,
     )

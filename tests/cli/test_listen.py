@@ -209,7 +209,7 @@ class TestRequest:
             (["http://here/", "-X", "GET /"], "not a method: 'GET /'"),
             (["http://here/", "--last-event-id", "a\nb"], "a last event ID"),
             (["http://here/", "--timeout", "nan"], "the timeout is not a number"),
-            (["http://here/", "--idle-timeout", "nan"], "a time limit is a positive number"),
+            (["http://here/", "--idle-timeout", "nan"], "idle_timeout must be positive seconds"),
         ],
     )
     def test_bad_arguments_are_one_line_before_any_connection(

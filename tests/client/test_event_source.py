@@ -5,7 +5,6 @@ The logic is tested over a MemoryTransport, the network over real sockets.
 
 from __future__ import annotations
 
-import asyncio
 import gc
 import itertools
 import logging
@@ -13,7 +12,6 @@ import math
 import ssl
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import anyio
@@ -23,12 +21,9 @@ from anyio.abc import SocketStream
 
 from sseparse import EventTooLarge, LocalProtocolError, UnexpectedResponse
 from sseparse.client import EventSource, ReadyState
-from sseparse.client._reconnection import State
 from sseparse.transports import Request, Transport
 from sseparse.transports.httpx2 import HTTPX2Transport
-from sseparse.transports.memory import MemoryResponse, MemoryTransport, ScriptedBody
-from tests.support.cancellation import cancelling_at_each_await
-from tests.support.clocks import virtual_time
+from sseparse.transports.memory import MemoryResponse, MemoryTransport
 from tests.support.servers import (
     CHUNKED,
     LAST_CHUNK,
@@ -201,77 +196,6 @@ async def test_emptied_id_is_no_longer_sent_and_a_reply_without_ids_changes_noth
     assert ids_sent(transport) == ["0", "7", "7", "7", "7", None, None]
 
 
-@virtual_time
-async def test_no_two_connections_are_open_at_once() -> None:
-    class AtMostOne(MemoryTransport):
-        async def send(self, request: Request) -> ScriptedBody:
-            assert self.open == 0
-            return await super().send(request)
-
-    transport = AtMostOne(
-        *(body(event(1)), body(CUT), body(STALL), body(status=503), body(event(2), CUT), ENOUGH)
-    )
-    source = follow(transport, retry_statuses={503}, idle_timeout=10)
-    assert await collect(source) == (["1", "2"], None)
-    assert (len(transport.requests), transport.open) == (6, 0)
-
-
-async def test_two_tasks_share_a_source_without_loss_or_error() -> None:
-    received: list[str] = []
-
-    async def eat(source: EventSource) -> None:
-        async for item in source:
-            received.append(item.data)
-            await anyio.lowlevel.checkpoint()
-
-    script = [event(1) + event(2) + event(3), b": ping\n", event(4)]
-    transport = MemoryTransport(body(*script), body(event(5), CUT), ENOUGH)
-    async with follow(transport) as source, anyio.create_task_group() as tasks:
-        tasks.start_soon(eat, source)
-        tasks.start_soon(eat, source)
-    assert sorted(received) == ["1", "2", "3", "4", "5"]
-    assert (len(transport.requests), transport.open) == (3, 0)
-
-
-async def test_task_that_waited_for_another_takes_what_that_one_has_left() -> None:
-    source = follow(MemoryTransport(body(event(1) + event(2), STALL)))
-    received: list[str] = []
-
-    async def take_one() -> None:
-        received.append((await anext(source)).data)
-
-    with anyio.fail_after(5):
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(take_one)
-            tasks.start_soon(take_one)
-    assert sorted(received) == ["1", "2"]
-    await source.aclose()
-
-
-async def test_cancelling_one_of_two_tasks_ends_the_other_with_an_error() -> None:
-    transport = MemoryTransport(body(STALL))
-    source = follow(transport)
-    scope = anyio.CancelScope()
-
-    async def eat_until_cancelled() -> None:
-        with scope:
-            await anext(source)
-
-    async def eat() -> None:
-        with pytest.raises(LocalProtocolError, match="closed by"):
-            await anext(source)
-
-    with anyio.fail_after(5):
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(eat_until_cancelled)
-            await until(lambda: source.ready_state is ReadyState.OPEN)
-            tasks.start_soon(eat)
-            await until(lambda: source._lock.statistics().tasks_waiting == 1)
-            scope.cancel()
-    assert scope.cancelled_caught
-    assert (len(transport.requests), transport.open) == (1, 0)
-
-
 # The last event ID and the state
 
 
@@ -370,78 +294,6 @@ async def test_reconnection_time_is_that_of_the_stream_once_it_sets_one() -> Non
 # Callbacks and the log
 
 
-@virtual_time
-async def test_each_retry_is_told_and_logged_with_its_reason_and_wait(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    told: list[Any] = []
-    transport = MemoryTransport(
-        *(CUT, body(event(1)), body(status=503, headers={"retry-after": "90"}), body(STALL), ENOUGH)
-    )
-    source = follow(
-        transport,
-        reconnection_time=0,
-        max_backoff=0.01,
-        retry_statuses={503},
-        idle_timeout=10,
-        on_open=lambda: told.append("open"),
-        on_error=lambda error, wait: told.append((type(error), wait)),
-    )
-    with caplog.at_level(logging.INFO, "sseparse"):
-        assert await collect(source) == (["1"], None)
-    (cut_error, cut_wait), *others = [item for item in told if item != "open"]
-    assert cut_error is ConnectionError
-    assert 0 <= cut_wait <= 0.01
-    assert others == [
-        *((ConnectionError, 0.0), (UnexpectedResponse, 0.01)),
-        (TimeoutError, pytest.approx(0.005, abs=0.005)),
-    ]
-    assert [item if item == "open" else "error" for item in told] == [
-        *("error", "open", "error", "error", "open", "error")
-    ]
-    assert [record.name for record in caplog.records] == ["sseparse"] * 4
-    reasons = [
-        "cut",
-        "the server ended the stream",
-        "HTTP 503",
-        "nothing arrived within 10 seconds",
-    ]
-    for message, reason in zip(caplog.messages, reasons, strict=True):
-        assert message.startswith(f"{URL}: trying again in 0.0 seconds: {reason}")
-
-
-async def test_what_is_final_is_not_told_as_a_retry() -> None:
-    told: list[object] = []
-    for response in (ENOUGH, body(status=404), body(b"x" * 200), CUT):
-        transport = MemoryTransport(response)
-        source = follow(
-            transport, max_attempts=1, max_event_size=100, on_error=lambda *a: told.append(a)
-        )
-        await collect(source)
-        assert len(transport.requests) == 1
-    assert told == []
-
-
-@pytest.mark.parametrize("callback", ["on_open", "on_error"])
-async def test_error_of_a_callback_passes_as_it_is_and_closes_the_connection(callback: str) -> None:
-    failure = ZeroDivisionError()
-
-    def fail(*_: object) -> None:
-        raise failure
-
-    transport = MemoryTransport(body(CUT))
-    options: dict[str, Any] = {callback: fail}
-    source = follow(transport, **options)
-    with pytest.raises(ZeroDivisionError) as caught:
-        await anext(source)
-    assert caught.value is failure
-    assert (len(transport.requests), transport.open) == (1, 0)
-    for _ in range(2):
-        with pytest.raises(LocalProtocolError, match="closed by ZeroDivisionError"):
-            await anext(source)
-    assert len(transport.requests) == 1
-
-
 SECRET_URL = "http://me:secret@127.0.0.1:{port}/chat?token=secret#secret"
 
 
@@ -494,45 +346,6 @@ async def test_refusal_is_final_with_the_words_of_the_server(
         assert server.connections == 1
 
 
-async def test_endless_refusal_is_read_up_to_64_kib() -> None:
-    async def pour(connection: SocketStream) -> None:
-        while True:
-            await connection.send(b"no " * 1000)
-
-    async with serve(answer(head(500), pour)) as server:
-        with anyio.fail_after(5):
-            _, error = await collect(follow(None, server.url))
-        assert isinstance(error, UnexpectedResponse)
-        assert error.body == (b"no " * 65536)[:65536]
-        await server.until_open(0)
-
-
-async def test_refusal_is_not_read_beyond_64_kib() -> None:
-    script: list[bytes | Exception] = [b"x" * 65535, b"xy", ZeroDivisionError("read on")]
-    _, error = await collect(follow(MemoryTransport(body(*script, status=500))))
-    assert isinstance(error, UnexpectedResponse)
-    assert error.body == b"x" * 65536
-
-
-@virtual_time
-async def test_refusal_that_never_ends_is_final_after_a_second_at_most() -> None:
-    # An idle timeout below that second must not make of it a connection to try again.
-    transport = MemoryTransport(body(b"go ", b"away", STALL, status=404))
-    start = anyio.current_time()
-    _, error = await collect(follow(transport, idle_timeout=0.5))
-    assert anyio.current_time() - start == pytest.approx(1)
-    assert isinstance(error, UnexpectedResponse)
-    assert error.body == b"go away"
-    assert (len(transport.requests), transport.open) == (1, 0)
-
-
-async def test_refusal_whose_body_is_cut_is_still_a_refusal() -> None:
-    transport = MemoryTransport(body(b"go away", CUT, status=404))
-    _, error = await collect(follow(transport))
-    assert isinstance(error, UnexpectedResponse)
-    assert (error.status, error.body, transport.open) == (404, b"go away", 0)
-
-
 async def test_status_to_retry_is_retried_and_the_last_one_raised() -> None:
     busy = body(b"busy", status=503, headers={})
     transport = MemoryTransport(busy, busy, body(event(1)), busy, busy, busy)
@@ -569,54 +382,6 @@ async def test_events_before_one_that_is_too_large_come_first_and_nothing_is_ret
     assert len(transport.requests) == 1
 
 
-@virtual_time
-@pytest.mark.parametrize(
-    ("response", "error_class"),
-    [
-        (body(status=404), UnexpectedResponse),
-        (body(b"x" * 200), EventTooLarge),
-        (CUT, ConnectionError),
-        (body(), ConnectionError),
-        (body(b": ping\n", CUT), ConnectionError),
-        (body(STALL), TimeoutError),
-    ],
-    ids=["refused", "too large", "no connection", "empty", "cut", "silent"],
-)
-async def test_error_is_raised_again_by_each_further_step(
-    response: MemoryResponse | Exception, error_class: type[Exception]
-) -> None:
-    transport = MemoryTransport(body(event(1)), response)
-    options: dict[str, Any] = {"max_event_size": 100, "max_attempts": 1, "idle_timeout": 10}
-    async with follow(transport, **options) as source:
-        assert (await anext(source)).data == "1"
-        with pytest.raises(error_class) as caught:
-            await anext(source)
-        assert transport.open == 0
-        assert source.ready_state is ReadyState.CLOSED
-        for _ in range(2):
-            with pytest.raises(error_class) as caught_again:
-                await anext(source)
-            assert caught_again.value is caught.value
-    # It has ended already: closing does not make of it an end without an error.
-    with pytest.raises(error_class):
-        await anext(source)
-    assert len(transport.requests) == 2
-
-
-@pytest.mark.parametrize("response", [ZeroDivisionError(), body(ZeroDivisionError())])
-async def test_unforeseen_error_passes_and_closes_the_connection(
-    response: MemoryResponse | Exception,
-) -> None:
-    transport = MemoryTransport(response)
-    source = follow(transport)
-    with pytest.raises(ZeroDivisionError):
-        await anext(source)
-    assert transport.open == 0
-    with pytest.raises(LocalProtocolError, match="closed by ZeroDivisionError"):
-        await anext(source)
-    assert len(transport.requests) == 1
-
-
 @pytest.mark.parametrize("headers", [{"a b": "c"}, {"a": "b\r\nc: d"}, {"a": " b"}, {"": "b"}])
 async def test_header_field_that_cannot_be_sent_is_a_value_error(headers: dict[str, str]) -> None:
     with pytest.raises(ValueError, match="header field"):
@@ -640,6 +405,7 @@ async def test_url_without_scheme_or_host_is_a_value_error_at_once(url: str) -> 
     "options",
     [
         *({"idle_timeout": value} for value in (0, -1.0, math.nan)),
+        *({"connect_timeout": value} for value in (0, -1.0, math.nan)),
         *({"reconnection_time": value} for value in (-1, math.inf, math.nan)),
         *({"max_backoff": value} for value in (-1, math.inf, math.nan)),
         *({"max_attempts": 0}, {"max_event_size": 0}, {"last_event_id": "a\nb"}),
@@ -653,191 +419,48 @@ async def test_arguments_that_mean_nothing_are_a_value_error(options: dict[str, 
         EventSource(URL, **options)
 
 
-async def test_error_of_the_consumer_is_not_changed_by_leaving() -> None:
-    transport = MemoryTransport(body(event(1), STALL))
-    with pytest.raises(ZeroDivisionError) as caught:  # noqa: PT012 - the body of an async with
-        async with follow(transport) as source:
-            async for _ in source:
-                raise ZeroDivisionError
-    assert caught.value.__context__ is None
-    assert transport.open == 0
-
-
-# Timeouts
-
-
-@virtual_time
-async def test_pings_are_a_sign_of_life_and_silence_is_a_lost_connection() -> None:
-    # All in all the pings take longer than the timeout.
-    pings: list[bytes | float] = [9, b":\n"] * 6
-    errors: list[Exception] = []
-    transport = MemoryTransport(body(*pings, event(1), STALL), body(event(2)), ENOUGH)
-    source = follow(transport, idle_timeout=10, on_error=lambda error, _: errors.append(error))
-    start = anyio.current_time()
-    assert await collect(source) == (["1", "2"], None)
-    assert anyio.current_time() - start == pytest.approx(6 * 9 + 10)
-    assert ids_sent(transport) == [None, "001", "002"]
-    assert [type(error) for error in errors] == [TimeoutError, ConnectionError]
-    assert "within 10 seconds" in str(errors[0])
-
-
-@virtual_time
-async def test_idle_timeout_does_not_count_the_time_of_a_slow_consumer_nor_the_waits() -> None:
-    transport = MemoryTransport(body(event(1), event(2), event(3)), ENOUGH)
-    errors: list[Exception] = []
-    source = follow(
-        transport,
-        idle_timeout=10,
-        reconnection_time=12,
-        max_backoff=12,
-        on_error=lambda error, _: errors.append(error),
-    )
-    data: list[str] = []
-    async for item in source:
-        data.append(item.data)
-        await anyio.sleep(12)
-    assert data == ["1", "2", "3"]
-    assert [type(error) for error in errors] == [ConnectionError]
-
-
-@virtual_time
-async def test_time_limit_of_the_caller_is_not_taken_for_the_idle_timeout() -> None:
-    transport = MemoryTransport(body(event(1), STALL))
-    source = follow(transport, idle_timeout=10)
-    with pytest.raises(TimeoutError), anyio.fail_after(9):
-        async for _ in source:
-            pass
-    assert (len(transport.requests), transport.open) == (1, 0)
-
-
-@pytest.mark.parametrize("anyio_backend", ["asyncio"])
-async def test_timeout_of_asyncio_ends_a_step_and_closes_the_connection() -> None:
-    transport = MemoryTransport(body(event(1), STALL))
-    source = follow(transport)
-    assert (await anext(source)).data == "1"
-    with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0.02):
-            await anext(source)
-    assert transport.open == 0
-    with pytest.raises(LocalProtocolError, match="closed by CancelledError"):
-        await anext(source)
-
-
 # Closing and cancellation
 
 
-# What the server does, and where that leaves the client: its state, and what has come.
-STAGES: dict[str, tuple[Sequence[Any], State, list[str]]] = {
-    "connect": ([until_client_leaves], State.CONNECTING, []),
-    "head": ([head()[:20], until_client_leaves], State.CONNECTING, []),
-    "refusal": ([head(500) + b"no", until_client_leaves], State.REFUSED, []),
-    "read": ([head(), until_client_leaves], State.OPEN, []),
-    "between events": ([CHUNKED, chunk(event(1)), until_client_leaves], State.OPEN, ["1"]),
-    "wait": ([head() + event(1)], State.WAITING, ["1"]),
-    "wait after a failure": ([reset], State.WAITING, []),
-}
+async def test_aclose_from_another_task_is_an_end_without_an_error() -> None:
+    source = follow(MemoryTransport(body(event(1), STALL)))
+    received: list[str] = []
 
+    async def iterate() -> None:
+        async for item in source:
+            received.append(item.data)  # noqa: PERF401 - it does not end by itself
 
-@dataclass
-class Stage:
-    """A source, its server, and what has come of it."""
-
-    source: EventSource
-    server: Server
-    state: State
-    expected: list[str]
-    received: list[str] = field(default_factory=list)
-
-    async def iterate(self) -> None:
-        async for item in self.source:
-            self.received.append(item.data)
-
-    async def reached(self) -> None:
-        """Wait until the source stands where it stays."""
-        await until(
-            lambda: (
-                len(self.server.requests) == 1
-                and self.source._reconnection.state is self.state
-                and self.received == self.expected
-            )
-        )
-
-
-@pytest.fixture(params=STAGES)
-async def stage(request: pytest.FixtureRequest, transport: Transport) -> AsyncIterator[Stage]:
-    steps, state, expected = STAGES[request.param]
-    async with serve(answer(*steps)) as server:
-        source = follow(transport, server.url, reconnection_time=600, max_backoff=600)
-        yield Stage(source, server, state, expected)
-        await server.until_open(0)
-        assert source.ready_state is ReadyState.CLOSED
-        assert server.connections == 1
-
-
-async def test_aclose_from_another_task_ends_the_iteration_at_once(stage: Stage) -> None:
     with anyio.fail_after(5):
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(stage.iterate)
-            await stage.reached()
-            await stage.source.aclose()
-    # It is an end as good as that of the server, and stays one.
+            tasks.start_soon(iterate)
+            await anyio.wait_all_tasks_blocked()
+            await source.aclose()
     for _ in range(2):
         with pytest.raises(StopAsyncIteration):
-            await anext(stage.source)
-    await stage.source.aclose()
-    assert stage.received == stage.expected
+            await anext(source)
+    assert received == ["1"]
 
 
-async def test_cancellation_is_prompt_and_leaves_nothing_open(stage: Stage) -> None:
-    with anyio.fail_after(5):
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(stage.iterate)
-            await stage.reached()
-            tasks.cancel_scope.cancel()
-    await stage.server.until_open(0)
-    for _ in range(2):
-        with pytest.raises(LocalProtocolError, match="closed by"):
-            await anext(stage.source)
-    assert stage.received == stage.expected
+async def test_idle_timeout_is_a_lost_connection() -> None:
+    errors: list[Exception] = []
+    transport = MemoryTransport(body(event(1), STALL), body(event(2)), ENOUGH)
+    source = follow(transport, idle_timeout=0.01, on_error=lambda error, _: errors.append(error))
+    assert await collect(source) == (["1", "2"], None)
+    assert [str(error) for error in errors] == [
+        "nothing arrived within 0.01 seconds",
+        "the server ended the stream",
+    ]
 
 
-async def test_cancellation_at_any_await_closes_the_response() -> None:
-    transports: list[MemoryTransport] = []
-
-    async def run() -> None:
-        transports.append(
-            MemoryTransport(
-                *(body(event(1), 0.0, b"data: par"), CUT, body(b"no", status=503)),
-                *(body(event(2) + event(3), CUT), ENOUGH),
-            )
-        )
-        source = follow(transports[-1], retry_statuses={503})
-        assert await collect(source) == (["1", "2", "3"], None)
-
-    async def check() -> None:
-        assert transports[-1].open == 0
-
-    assert await cancelling_at_each_await(run, check) > 10
-
-
-async def test_cancellation_at_any_await_closes_the_socket(transport: Transport) -> None:
-    async def handle(connection: SocketStream, _: Server) -> None:
-        if id_sent(await read_request(connection)) is None:
-            await connection.send(CHUNKED + chunk(event(1)))
-        else:
-            await connection.send(CHUNKED + chunk(event(2)))
-            await until_client_leaves(connection)
-
-    async def run() -> None:
-        async with follow(transport, server.url) as source:
-            assert (await anext(source)).data == "1"
-            assert (await anext(source)).data == "2"
-
-    async def check() -> None:
-        await server.until_open(0)
-
-    async with serve(handle) as server:
-        assert await cancelling_at_each_await(run, check) > 10
+async def test_connect_timeout_is_that_of_the_request() -> None:
+    for options, seconds in (
+        ({}, 30),
+        ({"connect_timeout": 5}, 5),
+        ({"connect_timeout": None}, None),
+    ):
+        transport = MemoryTransport(ENOUGH)
+        await collect(follow(transport, **options))
+        assert transport.requests[0].connect_timeout == seconds
 
 
 async def test_closed_source_opens_nothing() -> None:
@@ -856,102 +479,6 @@ async def test_no_event_is_delivered_after_close_even_if_it_has_arrived() -> Non
         assert item.data == "1"
         await source.aclose()
     assert transport.open == 0
-
-
-@pytest.mark.parametrize("pause", range(10))
-async def test_no_event_is_delivered_after_close_even_if_it_arrives_with_it(pause: int) -> None:
-    transport = MemoryTransport(body(event(1), 0.0, 0.0, event(2)), body(event(3), STALL))
-    source = follow(transport)
-    closed = False
-
-    async def iterate() -> None:
-        async for _ in source:
-            assert not closed
-
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(iterate)
-        for _ in range(pause):
-            await anyio.lowlevel.checkpoint()
-        closed = True
-        await source.aclose()
-    assert transport.open == 0
-
-
-async def test_aclose_in_a_cancelled_scope_closes_the_connection() -> None:
-    transport = MemoryTransport(body(event(1), STALL))
-    source = follow(transport)
-    await anext(source)
-    with anyio.CancelScope() as scope:
-        scope.cancel()
-        await source.aclose()
-    assert transport.open == 0
-
-
-async def test_when_aclose_returns_not_even_an_attempt_is_left() -> None:
-    class Reluctant(MemoryTransport):
-        sending = False
-
-        async def send(self, request: Request) -> ScriptedBody:
-            self.sending = True
-            try:
-                return await super().send(request)
-            finally:
-                with anyio.CancelScope(shield=True):
-                    await anyio.sleep(0.01)
-                self.sending = False
-
-    transport = Reluctant(body(event(1)))
-    source = follow(transport)
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(collect, source)
-        await until(lambda: transport.sending)
-        await source.aclose()
-        assert not transport.sending
-        assert transport.open == 0
-
-
-@virtual_time
-async def test_closing_that_hangs_is_given_up_after_a_second() -> None:
-    class Clinging(MemoryTransport):
-        async def send(self, request: Request) -> Any:
-            response = await super().send(request)
-            response.aclose = anyio.sleep_forever  # type: ignore[method-assign]
-            return response
-
-    start = anyio.current_time()
-    async with follow(Clinging(body(event(1), STALL))) as source:
-        assert (await anext(source)).data == "1"
-    assert anyio.current_time() - start == pytest.approx(1)
-
-
-async def test_closing_that_fails_is_logged_and_the_next_attempt_is_made(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    async def fail(_: ScriptedBody) -> None:
-        raise OSError("cannot close")
-
-    monkeypatch.setattr(ScriptedBody, "aclose", fail)
-    transport = MemoryTransport(body(event(1)), body(event(2)), ENOUGH)
-    assert await collect(follow(transport)) == (["1", "2"], None)
-    assert caplog.text.count("closing the connection failed") == 3
-
-
-async def test_unclosed_source_warns() -> None:
-    source = follow(MemoryTransport(body(event(1), STALL)))
-    await anext(source)
-    with pytest.warns(ResourceWarning, match=f"unclosed <EventSource {URL} OPEN>"):
-        del source
-
-
-async def test_source_without_a_connection_needs_no_closing() -> None:
-    untouched = follow(MemoryTransport(body()))
-    ended = follow(MemoryTransport(ENOUGH))
-    assert [item async for item in ended] == []
-    # A warning would be an error.
-    del untouched, ended
-    with pytest.raises(ValueError, match="URL"):
-        EventSource("nowhere")
-    gc.collect()
 
 
 # Hostile IDs
@@ -1174,13 +701,6 @@ async def test_redirect_to_nowhere_is_an_error_and_no_hang(
         await server.until_open(0)
     assert data == []
     assert type(error) is ConnectionError
-
-
-async def test_redirect_without_a_location_is_a_refusal(transport: Transport) -> None:
-    async with serve(answer(head(307, "content-length: 0", CLOSING))) as server:
-        _, error = await collect(follow(transport, server.url))
-    assert isinstance(error, UnexpectedResponse)
-    assert error.status == 307
 
 
 async def test_server_that_is_not_there_is_tried_until_the_attempts_are_used_up() -> None:

@@ -1,4 +1,4 @@
-"""What a client does next: a table of each input in each state, and any sequence of them.
+"""The policy of an event source, in the machine: what each input means, and any sequence of them.
 
 The state machine holds it to a model of its own, with the standard's algorithm for the streams.
 """
@@ -6,6 +6,7 @@ The state machine holds it to a model of its own, with the standard's algorithm 
 from __future__ import annotations
 
 import math
+import re
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
@@ -24,9 +25,13 @@ from hypothesis.stateful import (
 )
 
 from sseparse import EventTooLarge, LocalProtocolError, ServerSentEvent, UnexpectedResponse
-from sseparse.client._reconnection import Reconnection, State
+from sseparse.client import Attempts, Limits, State
+from sseparse.client._reconnection import Reconnection
+from sseparse.transports import Request
 from tests.support import reference
-from tests.support.strategies import streams
+from tests.support.simulation import Simulation, data, response
+from tests.support.simulation import end as end_of_body
+from tests.support.strategies import chunks_of, streams
 
 CONNECTING, REFUSED, OPEN, WAITING, CLOSED = State
 
@@ -40,7 +45,61 @@ CUT = ConnectionError("cut")
 FAILED = ZeroDivisionError("failed")
 
 
-def reconnection(**options: Any) -> Reconnection:
+class Machine:
+    """Attempts with the policy, which the tests see as one."""
+
+    def __init__(
+        self, headers: Mapping[str, str], now: Callable[[], float], **options: Any
+    ) -> None:
+        limits = options.pop("limits", Limits())
+        request = Request("GET", "http://127.0.0.1/", headers)
+        self.policy = Reconnection(request, **options)
+        self.attempts = Attempts(self.policy, limits, wall_clock=now)
+        self.receive_response = self.attempts.receive_response
+        self.receive_data = self.attempts.receive_data
+        self.receive_end = self.attempts.receive_end
+        self.lose_connection = self.attempts.lose_connection
+        self.close = self.attempts.close
+        self.fail = self.attempts.fail
+
+    @property
+    def state(self) -> State:
+        return self.attempts.state
+
+    @property
+    def error(self) -> Exception | None:
+        return self.attempts.error
+
+    @property
+    def reason(self) -> Exception:
+        return self.attempts.reason
+
+    @property
+    def wait(self) -> float:
+        return self.attempts.wait
+
+    @property
+    def last_event_id(self) -> str:
+        return self.policy.last_event_id
+
+    @property
+    def reconnection_time(self) -> float:
+        return self.policy.reconnection_time
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        return self.attempts.request.headers
+
+    def receive_refusal(self, body: bytes) -> None:
+        self.receive_data(body)
+        self.receive_end()
+
+    def end_wait(self) -> None:
+        assert self.state is WAITING
+        self.attempts.handle_deadline(0.0)
+
+
+def reconnection(**options: Any) -> Machine:
     arguments: dict[str, Any] = {
         "headers": {},
         "last_event_id": "",
@@ -52,10 +111,10 @@ def reconnection(**options: Any) -> Reconnection:
         "random": lambda: 0.0,
         "now": NOW.timestamp,
     }
-    return Reconnection(**arguments | options)
+    return Machine(**arguments | options)
 
 
-Input: TypeAlias = Callable[[Reconnection], object]
+Input: TypeAlias = Callable[[Machine], object]
 
 INPUTS: dict[str, Input] = {
     "stream": lambda machine: machine.receive_response(200, STREAM),
@@ -64,13 +123,12 @@ INPUTS: dict[str, Input] = {
     "page": lambda machine: machine.receive_response(200, PAGE),
     "nameless": lambda machine: machine.receive_response(200, {}),
     "no content": lambda machine: machine.receive_response(204, {}),
-    "words": lambda machine: machine.receive_refusal(b"go away"),
     "nothing": lambda machine: machine.receive_data(b""),
     "event": lambda machine: machine.receive_data(EVENT),
     "too large": lambda machine: machine.receive_data(b"x" * (LIMIT + 1)),
     "end": lambda machine: machine.receive_end(),
     "lose": lambda machine: machine.lose_connection(CUT),
-    "end of wait": lambda machine: machine.end_wait(),
+    "deadline": lambda machine: machine.attempts.handle_deadline(0.0),
     "close": lambda machine: machine.close(),
     "fail": lambda machine: machine.fail(FAILED),
 }
@@ -87,6 +145,7 @@ WAYS: dict[str, tuple[State, list[str]]] = {
 }
 
 ANY = {"close": CLOSED, "fail": CLOSED}
+READING = {"nothing": REFUSED, "event": REFUSED, "too large": REFUSED}
 
 # What each input leads to, where it is allowed; everywhere else it is a LocalProtocolError. What
 # is closed stays closed, and takes any input: it may have been on its way.
@@ -99,26 +158,28 @@ TABLE: dict[str, dict[str, State]] = {
         "nameless": REFUSED,
         "no content": CLOSED,
         "lose": WAITING,
+        "deadline": WAITING,
     }
     | ANY,
     # A status is final, whether its body comes or not.
-    "refused": {"words": CLOSED, "lose": CLOSED} | ANY,
-    "told to come back": {"words": WAITING, "lose": WAITING} | ANY,
+    "refused": READING | {"end": CLOSED, "lose": CLOSED, "deadline": CLOSED} | ANY,
+    "told to come back": READING | {"end": WAITING, "lose": WAITING, "deadline": WAITING} | ANY,
     "open": {
         "nothing": OPEN,
         "event": OPEN,
         "too large": CLOSED,
         "end": WAITING,
         "lose": WAITING,
+        "deadline": WAITING,
     }
     | ANY,
-    "waiting": {"end of wait": CONNECTING} | ANY,
+    "waiting": {"deadline": CONNECTING} | ANY,
     "closed": dict.fromkeys(INPUTS, CLOSED),
     "failed": dict.fromkeys(INPUTS, CLOSED),
 }
 
 
-def machine_in(way: str, **options: Any) -> Reconnection:
+def machine_in(way: str, **options: Any) -> Machine:
     machine = reconnection(**options)
     state, names = WAYS[way]
     for name in names:
@@ -127,7 +188,7 @@ def machine_in(way: str, **options: Any) -> Reconnection:
     return machine
 
 
-def open_again(machine: Reconnection) -> None:
+def open_again(machine: Machine) -> None:
     """Go on from a wait to the next stream."""
     machine.end_wait()
     machine.receive_response(200, STREAM)
@@ -288,13 +349,10 @@ def test_headers_of_the_caller_come_before_the_defaults_in_any_case() -> None:
 
 
 def test_headers_are_a_copy() -> None:
-    given_headers = {"x": "1"}
-    machine = reconnection(headers=given_headers, last_event_id="7")
-    given_headers["x"] = machine.headers["x"] = machine.headers["last-event-id"] = "2"
-    assert (machine.headers["x"], machine.headers["last-event-id"]) == ("1", "7")
-    without_id = reconnection()
-    without_id.headers["accept"] = "*/*"
-    assert without_id.headers["accept"] == "text/event-stream"
+    headers = {"x": "1"}
+    machine = reconnection(headers=headers)
+    headers["x"] = "2"
+    assert machine.headers["x"] == "1"
 
 
 @pytest.mark.parametrize(
@@ -344,7 +402,7 @@ def test_last_event_id_is_sent_where_there_is_one_that_a_header_can_have(
 # How long to wait
 
 
-def waits(machine: Reconnection, number: int, before: bytes | None = None) -> list[float]:
+def waits(machine: Machine, number: int, before: bytes | None = None) -> list[float]:
     """Lose so many connections: after these bytes of a stream, or without a stream."""
     found: list[float] = []
     for _ in range(number):
@@ -377,12 +435,55 @@ def test_reconnection_time_of_zero_does_not_hammer_a_server_that_is_down() -> No
     assert waits(machine, 8) == [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0]
 
 
-@pytest.mark.parametrize("before", [b"data: x\n\n", b": ping\n", b"d"])
-def test_byte_of_a_stream_ends_the_failures_in_a_row(before: bytes) -> None:
+@pytest.mark.parametrize(
+    "before",
+    [
+        *(b"data: x\n\n", b": ping\n", b"data:", b"data\n", b"\xef\xbb\xbf:", b"x\r:", b"\n\nid\r"),
+        *(b"retry:soon", b"x: y\nevent: x", b"x" * 60 + b"\n:"),
+    ],
+)
+def test_anything_of_an_event_stream_ends_the_failures_in_a_row(before: bytes) -> None:
     machine = reconnection(random=lambda: 1.0)
     assert waits(machine, 3) == [6.0, 12.0, 24.0]
     assert waits(machine, 2, before) == [3.0, 3.0]
     assert waits(machine, 2) == [6.0, 12.0]
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        *(
+            b"",
+            b"d",
+            b"data",
+            b"x: data: y\n\n",
+            b"\n\n",
+            b"\xef\xbb\xbf",
+            b"datax: y\n",
+            b"Data: x\n",
+        ),
+        b'{"error": {"message": "overloaded"}}\n',
+        b'\n{\n  "data": 1\n}\n',
+    ],
+)
+def test_body_with_nothing_of_an_event_stream_is_a_failure_in_a_row(before: bytes) -> None:
+    machine = reconnection(random=lambda: 1.0)
+    assert waits(machine, 2, before) == [6.0, 12.0]
+
+
+@given(data=st.data())
+def test_what_a_body_brought_does_not_depend_on_how_it_was_cut(data: st.DataObject) -> None:
+    body = data.draw(
+        st.sampled_from([b"x\r\ndata: x\n", b"\xef\xbb\xbf:", b"x: data:\n", b"da\nta:"])
+    )
+    outcomes = []
+    for chunks in ([body], data.draw(chunks_of(body))):
+        machine = machine_in("open", random=lambda: 1.0)
+        for chunk in chunks:
+            machine.receive_data(chunk)
+        machine.receive_end()
+        outcomes.append(machine.wait)
+    assert outcomes[0] == outcomes[1]
 
 
 @pytest.mark.parametrize(("before", "wait"), [(b"retry: 0\n\n", 0.5), (b"retry: 0\ndata\n\n", 0)])
@@ -390,12 +491,6 @@ def test_stream_of_no_event_cannot_have_the_client_hammer_its_server(
     before: bytes, wait: float
 ) -> None:
     assert waits(reconnection(random=lambda: 1.0), 3, before) == [wait] * 3
-
-
-def test_stream_without_a_byte_is_a_failure_in_a_row() -> None:
-    machine = reconnection(random=lambda: 1.0)
-    assert waits(machine, 2, b"") == [6.0, 12.0]
-    assert waits(machine, 1) == [24.0]
 
 
 def test_reconnection_time_of_the_stream_is_in_force_until_it_sets_another() -> None:
@@ -557,26 +652,63 @@ def test_no_retry_after_raises_or_makes_a_wait_out_of_bounds(
 
 @pytest.mark.parametrize("name", ["reconnection_time", "max_backoff"])
 @pytest.mark.parametrize("seconds", [-1, -0.001, math.inf, math.nan])
-def test_times_are_seconds_and_not_for_ever(name: str, seconds: float) -> None:
-    with pytest.raises(ValueError, match="are seconds"):
+def test_times_must_be_finite_and_not_negative(name: str, seconds: float) -> None:
+    with pytest.raises(
+        ValueError, match=f"{name} must be finite, non-negative seconds, got {seconds}"
+    ):
         reconnection(**{name: seconds})
 
 
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"headers": {"x": "1", "X": "2"}}, "given twice"),
+        ({"headers": {"x": "1", "X": "2"}}, "each name once"),
         ({"max_attempts": 0}, "max_attempts"),
         ({"max_attempts": -1}, "max_attempts"),
         ({"max_event_size": 0}, "max_event_size"),
-        ({"last_event_id": "a\nb"}, "last event ID"),
-        ({"last_event_id": "\0"}, "last event ID"),
-        ({"headers": {"LAST-Event-ID": "7"}}, "as last_event_id"),
+        ({"last_event_id": "a\nb"}, "last.event.ID"),
+        ({"last_event_id": "\0"}, "last.event.ID"),
+        ({"headers": {"LAST-Event-ID": "7"}}, "give last_event_id"),
     ],
 )
 def test_arguments_that_mean_nothing_are_a_value_error(options: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         reconnection(**options)
+
+
+# Time
+
+
+def test_idle_timeout_counts_any_byte_and_the_wait_is_the_reconnection_time() -> None:
+    machine = reconnection(limits=Limits(idle_timeout=10))
+    run = Simulation(machine.attempts)
+    run.wait_for(9, response())
+    for chunk in (b":", b"\n", EVENT):
+        run.wait_for(9, data(chunk))
+    run.wait_for(10 + 3 + 10 + 3, None)
+    assert run.log == [
+        *((9, OPEN), (36 + 10, WAITING), (49, CONNECTING), (59, WAITING), (62, CONNECTING)),
+    ]
+    assert str(machine.reason) == "nothing arrived within 10 seconds"
+
+
+def test_refusal_is_read_for_a_second_whatever_the_idle_timeout() -> None:
+    machine = reconnection(limits=Limits(idle_timeout=0.5))
+    run = Simulation(machine.attempts)
+    run.wait_for(0.25, response(404))
+    run.wait_for(10, None)
+    assert run.log == [(0.25, REFUSED), (1.25, CLOSED)]
+
+
+def test_retry_after_is_waited_for_up_to_the_longest_backoff() -> None:
+    run = Simulation(reconnection().attempts)
+    for seconds, wait in (("30", 30), ("100", 60)):
+        run.log.clear()
+        start = run.now - run.start
+        run.wait_for(1, response(503, retry_after=seconds))
+        run.wait_for(0, end_of_body)
+        run.wait_for(wait, None)
+        assert run.log[-1] == (start + 1 + wait, CONNECTING)
 
 
 # Any sequence
@@ -588,6 +720,16 @@ PIECES = [
 ]
 
 durations = st.sampled_from([0.0, 0.5, 3.0, 60.0]) | st.floats(0, 1000)
+
+
+def is_stream(body: bytes) -> bool:
+    """Whether a line of `body` is a comment or a field of an event stream."""
+    lines = re.split(b"\r\n|\r|\n", body.removeprefix(b"\xef\xbb\xbf"))
+    names = {line.partition(b":")[0] for line in lines[:-1]}
+    if b":" in lines[-1]:
+        names.add(lines[-1].partition(b":")[0])
+    comment = any(line.startswith(b":") for line in lines)
+    return comment or not names.isdisjoint({b"data", b"event", b"id", b"retry"})
 
 
 class Following(RuleBasedStateMachine):
@@ -627,7 +769,7 @@ class Following(RuleBasedStateMachine):
         self.max_event_size = max_event_size
         self.status = 0
         self.retry_after = 0.0
-        self.without_event = self.without_byte = 0
+        self.without_event = self.without_stream = 0
         self.connect()
 
     def connect(self) -> None:
@@ -639,7 +781,7 @@ class Following(RuleBasedStateMachine):
     def retried(self, at_least: float = 0.0) -> None:
         """Check what follows an attempt that may be followed by another."""
         self.without_event = 0 if self.delivered else self.without_event + 1
-        self.without_byte = 0 if self.stream else self.without_byte + 1
+        self.without_stream = 0 if is_stream(self.stream) else self.without_stream + 1
         if self.without_event == self.max_attempts:
             self.state = CLOSED
             return
@@ -647,7 +789,7 @@ class Following(RuleBasedStateMachine):
         least = max(self.reconnection_time, at_least)
         most = least
         if not self.delivered:
-            doubled = max(self.reconnection_time, 0.5) * 2**self.without_byte
+            doubled = max(self.reconnection_time, 0.5) * 2**self.without_stream
             most = max(least, doubled)
         assert min(least, self.max_backoff) <= self.machine.wait <= min(most, self.max_backoff)
         assert self.machine.error is None

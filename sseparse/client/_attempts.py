@@ -1,0 +1,360 @@
+"""A request, tried again until a policy has enough: states and timers, without I/O or a clock.
+
+    CONNECTING ──an event stream──> OPEN ──its end, a failure──> WAITING
+     │  ^  └───another response───> REFUSED ──its body───────────^  │
+     │  └────────────────the wait is over──────────────────────────┘
+     └──a failure──> WAITING            any, by the policy's word──> CLOSED
+
+Attempts is the machine, and everything that changes the state stands in this file. A Policy says
+what a response, a chunk, an end, a failure or a timeout means; there are two, for an event source
+and for a reply. A driver does the waiting, in steps:
+
+1. Where `clocked`, call `begin_step` with the time.
+2. By the state: send `request` and call `receive_response` (CONNECTING), read a chunk and call
+   `receive_data` or, at the end of the body, `receive_end` (OPEN, REFUSED), or only wait
+   (WAITING). If the network fails instead, call `lose_connection`; at `next_deadline`, stop and
+   call `handle_deadline`.
+3. Where `clocked`, or no longer OPEN, call `end_step` with the time.
+4. Close the response once the state is WAITING or CLOSED. When CLOSED, raise `error`, if any.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, Literal, Protocol, TypeAlias, TypeVar
+
+from sseparse._errors import LocalProtocolError, UnexpectedResponse
+from sseparse.transports import Request
+
+from ._retry_after import retry_after
+
+T = TypeVar("T")
+
+# Limits for reading the body of a refusal, in bytes and seconds.
+MAX_REFUSED_BODY = 65536
+REFUSAL_TIME = 1.0
+
+
+class State(enum.Enum):
+    """How far the attempts have come."""
+
+    CONNECTING = enum.auto()
+    REFUSED = enum.auto()
+    OPEN = enum.auto()
+    WAITING = enum.auto()
+    CLOSED = enum.auto()
+
+
+# The states that each state may be followed by.
+TRANSITIONS: Mapping[State, frozenset[State]] = {
+    State.CONNECTING: frozenset({State.REFUSED, State.OPEN, State.WAITING, State.CLOSED}),
+    State.REFUSED: frozenset({State.WAITING, State.CLOSED}),
+    State.OPEN: frozenset({State.WAITING, State.CLOSED}),
+    State.WAITING: frozenset({State.CONNECTING, State.CLOSED}),
+    State.CLOSED: frozenset(),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Time limits in seconds; None is no limit.
+
+    timeout: for all attempts and the waits between them.
+    connect_timeout: for making a connection.
+    first_timeout: for the first progress of an attempt. Default: idle_timeout.
+    idle_timeout: for further progress.
+
+    Time that the driver spends outside of its steps counts for `timeout` alone.
+
+    Raises TypeError and ValueError, naming the limit.
+    """
+
+    timeout: float | None = None
+    connect_timeout: float | None = None
+    first_timeout: float | None = None
+    idle_timeout: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("timeout", "connect_timeout", "first_timeout", "idle_timeout"):
+            seconds: Any = getattr(self, name)
+            if seconds is None:
+                continue
+            if not isinstance(seconds, int | float):
+                raise TypeError(f"{name} must be seconds or None, got {seconds!r}")
+            if not seconds > 0:
+                raise ValueError(f"{name} must be positive seconds or None, got {seconds!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """A verdict: make another attempt after `wait` seconds, because of `error`."""
+
+    error: Exception
+    wait: float
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """A verdict: it is over, by `error`, or well."""
+
+    error: Exception | None = None
+
+
+# None: go on.
+Verdict: TypeAlias = Retry | Close | None
+
+
+class Policy(Protocol[T]):
+    """Says what becomes of an attempt. It does no I/O and reads no monotonic clock.
+
+    Attempts calls each method in the state that its name fits, and does what the verdict says.
+    Items and verdict may come together: the items are delivered before an error is raised.
+    """
+
+    @property
+    def progress(self) -> int:
+        """A count, from 0 in each attempt, of whatever restarts the idle timeout."""
+        ...
+
+    def request(self) -> Request:
+        """Return the request of the next attempt."""
+        ...
+
+    def accept(self, status: int, headers: Mapping[str, str]) -> State:
+        """Return what a response leads to: OPEN, REFUSED, or CLOSED for an end without an error.
+
+        The body of a refusal is read before `refuse` is called.
+        """
+        ...
+
+    def receive_data(self, data: bytes) -> tuple[list[T], Verdict]:
+        """Return the items that a chunk of the stream completes."""
+        ...
+
+    def receive_end(self) -> tuple[list[T], Verdict]:
+        """Return the items that the end of the body, a good one, completes; never go on."""
+        ...
+
+    def refuse(self, error: UnexpectedResponse) -> Verdict:
+        """Judge a response that is no stream; never go on."""
+        ...
+
+    def lose_connection(self, error: Exception, opened: bool) -> Verdict:
+        """Judge a failure of the network, before or after the stream was open; never go on."""
+        ...
+
+    def time_out(self, which: Literal["total", "first", "idle"], seconds: float) -> Verdict:
+        """Judge a time limit that is over; never go on."""
+        ...
+
+    def close(self) -> Exception | None:
+        """Return what a step after `aclose` raises, or None where closing is a good end."""
+        ...
+
+
+class Attempts(Generic[T]):
+    """The attempts at one stream, and the time that each may take.
+
+    policy: what becomes of them.
+    limits: the time limits. The connect timeout is the request's own.
+    wall_clock: returns seconds since the epoch, to which a Retry-After with a date is compared.
+    """
+
+    def __init__(
+        self,
+        policy: Policy[T],
+        limits: Limits,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.state = State.CONNECTING
+        # Whether the next step needs `begin_step` and `end_step`: where a limit is counted.
+        self.clocked = True
+        # Once CLOSED: what to raise.
+        self.error: Exception | None = None
+        # Once WAITING: why, and for how many seconds.
+        self.reason: Exception
+        self.wait: float
+        self._policy = policy
+        self._limits = limits
+        self._idle = _seconds(limits.idle_timeout)
+        self._first = self._idle if limits.first_timeout is None else limits.first_timeout
+        self._wall_clock = wall_clock
+        self._open_is_clocked = min(self._idle, self._first) < math.inf
+        # Deadlines: of all attempts once the first step begins, of a refusal's body, of a wait.
+        self._begun = False
+        self._deadline = math.inf
+        self._refusal_deadline = math.inf
+        self._wake = math.inf
+        # When the step began, the seconds that steps have waited since the last progress, and
+        # what the policy's count was then.
+        self._step_began = 0.0
+        self._waited = 0.0
+        self._progress = 0
+        self._status = 0
+        self._headers: Mapping[str, str] = {}
+        self._refused_body = bytearray()
+
+    # Time
+
+    def begin_step(self, now: float) -> None:
+        """Start the time of a step; of the first step, also that of `timeout`.
+
+        now: seconds of any monotonic clock.
+        """
+        if not self._begun:
+            self._begun = True
+            self._deadline = now + _seconds(self._limits.timeout)
+        self._step_began = now
+
+    def end_step(self, now: float) -> None:
+        """Count the time of a step, and start the time of what it has led to."""
+        if self._policy.progress != self._progress:
+            self._progress = self._policy.progress
+            self._waited = 0.0
+        else:
+            self._waited += now - self._step_began
+        if self.state is State.REFUSED:
+            self._refusal_deadline = min(self._refusal_deadline, now + REFUSAL_TIME)
+        elif self.state is State.WAITING and self._wake == math.inf:
+            self._wake = now + self.wait
+            # A wait that the timeout would end is not begun.
+            if self._wake >= self._deadline:
+                self._enter(State.CLOSED, self.reason)
+
+    def next_deadline(self) -> float | None:
+        """Return when `handle_deadline` is due, by the clock of `begin_step`, or None."""
+        due = self._deadline
+        if self.state is State.WAITING:
+            due = self._wake
+        elif self.state is State.REFUSED:
+            due = min(due, self._refusal_deadline)
+        elif self._open_is_clocked:
+            due = min(due, self._step_began + self._limit() - self._waited)
+        return None if due == math.inf else due
+
+    def handle_deadline(self, now: float) -> None:
+        """Do what is due at `next_deadline`: end a wait, a refusal, an attempt or all of them."""
+        if self.state is State.WAITING:
+            self._begin_attempt(now)
+        elif self.state is State.REFUSED:
+            # The status stands, with or without the body.
+            self._refuse()
+        elif self.state is not State.CLOSED:
+            if now >= self._deadline:
+                verdict = self._policy.time_out("total", _seconds(self._limits.timeout))
+            else:
+                which: Literal["first", "idle"] = "idle" if self._policy.progress else "first"
+                verdict = self._policy.time_out(which, self._limit())
+            self._follow(verdict)
+
+    def _limit(self) -> float:
+        return self._idle if self._policy.progress else self._first
+
+    # The network
+
+    @property
+    def request(self) -> Request:
+        """The request of the next attempt."""
+        return self._policy.request()
+
+    def receive_response(self, status: int, headers: Mapping[str, str]) -> None:
+        """Take the head of the response; header names are in lower case."""
+        if self._expects(State.CONNECTING):
+            self._status, self._headers = status, headers
+            self._enter(self._policy.accept(status, headers))
+
+    def receive_data(self, data: bytes) -> list[T]:
+        """Take a chunk of the body, and return the items that it completes."""
+        if self.state is State.OPEN:
+            items, verdict = self._policy.receive_data(data)
+            if verdict is not None:
+                self._follow(verdict)
+            return items
+        if self._expects(State.REFUSED):
+            room = MAX_REFUSED_BODY - len(self._refused_body)
+            self._refused_body += data[:room]
+            if len(data) >= room:
+                self._refuse()
+        return []
+
+    def receive_end(self) -> list[T]:
+        """Take the end of the body, a good one, and return the items that it completes."""
+        if self.state is State.REFUSED:
+            self._refuse()
+        elif self._expects(State.OPEN):
+            items, verdict = self._policy.receive_end()
+            self._follow(verdict)
+            return items
+        return []
+
+    def lose_connection(self, error: Exception) -> None:
+        """Take a failure of the network, or of making a connection in time."""
+        if self.state is State.REFUSED:
+            self._refuse()
+        elif self._expects(State.CONNECTING, State.OPEN):
+            self._follow(self._policy.lose_connection(error, self.state is State.OPEN))
+
+    # This side
+
+    def close(self, *, discarded: bool = False) -> None:
+        """End the attempts, in any state.
+
+        discarded: items that had arrived were dropped, so that a good end is none.
+        """
+        if self.state is not State.CLOSED:
+            self._enter(State.CLOSED, self._policy.close())
+        elif discarded and self.error is None:
+            self.error = self._policy.close()
+
+    def fail(self, error: Exception) -> None:
+        """End the attempts with `error`, in any state but CLOSED."""
+        if self.state is not State.CLOSED:
+            self._enter(State.CLOSED, error)
+
+    # Transitions
+
+    def _begin_attempt(self, now: float) -> None:
+        self._refusal_deadline = self._wake = math.inf
+        # The wait is no time of the attempt.
+        self._step_began = now
+        self._waited = 0.0
+        self._progress = 0
+        self._refused_body.clear()
+        self._enter(State.CONNECTING)
+
+    def _refuse(self) -> None:
+        body = bytes(self._refused_body)
+        seconds = retry_after(self._headers, body, self._wall_clock())
+        error = UnexpectedResponse(self._status, self._headers, body, seconds)
+        self._follow(self._policy.refuse(error))
+
+    def _follow(self, verdict: Verdict) -> None:
+        match verdict:
+            case Retry(error, wait):
+                self.reason, self.wait = error, wait
+                self._enter(State.WAITING)
+            case Close(error):
+                self._enter(State.CLOSED, error)
+            case None:
+                pass
+
+    def _enter(self, state: State, error: Exception | None = None) -> None:
+        if state not in TRANSITIONS[self.state]:
+            raise LocalProtocolError(f"no transition from {self.state.name} to {state.name}")
+        self.state = state
+        self.clocked = self._open_is_clocked or state is not State.OPEN
+        self.error = error
+
+    def _expects(self, *states: State) -> bool:
+        """Return whether the state is one of these; whatever comes once CLOSED is ignored."""
+        if self.state not in (*states, State.CLOSED):
+            raise LocalProtocolError(f"not expected in the state {self.state.name}")
+        return self.state is not State.CLOSED
+
+
+def _seconds(limit: float | None) -> float:
+    return math.inf if limit is None else limit
