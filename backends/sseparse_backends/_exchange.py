@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from io import StringIO
-from operator import index
 from random import random
 from typing import Any, Literal, TypeAlias
 
@@ -79,8 +78,11 @@ class Exchange:
         retries: int = 0,
         options: Mapping[str, Any] | None = None,
     ) -> None:
-        if index(retries) < 0:
-            raise ValueError(f"retries must be at least 0, got {retries!r}")
+        count: Any = retries
+        if not isinstance(count, int):
+            raise TypeError(f"retries must be an int, got {count!r}")
+        if count < 0:
+            raise ValueError(f"retries must be at least 0, got {count!r}")
         request = backend.request(messages, model=model, **options or {})
         self._request = replace(request, connect_timeout=connect_timeout)
         self.model = model or backend.default_model
@@ -119,7 +121,7 @@ class Exchange:
             return State.REFUSED
         return State.OPEN
 
-    def receive_data(self, data: bytes) -> tuple[list[Delta], Verdict]:
+    def receive_data(self, data: bytes) -> tuple[list[Delta], Verdict | None]:
         """Return the deltas of a chunk, up to Finish; an error of the service is final."""
         events, error = _decode(self._reply.decoder.feed, data)
         return self._take(self._reply.interpret, events, error)
@@ -165,7 +167,7 @@ class Exchange:
         interpret: Callable[[Any], Iterable[Delta | None]],
         events: list[Any],
         error: Exception | None = None,
-    ) -> tuple[list[Delta], Verdict]:
+    ) -> tuple[list[Delta], Verdict | None]:
         """Return the deltas of `events`, up to Finish; `error` is what follows them."""
         taken: list[Delta] = []
         try:

@@ -104,15 +104,14 @@ class Close:
     error: Exception | None = None
 
 
-# None: go on.
-Verdict: TypeAlias = Retry | Close | None
+Verdict: TypeAlias = Retry | Close
 
 
 class Policy(Protocol[T]):
     """Says what becomes of an attempt. It does no I/O and reads no monotonic clock.
 
-    Attempts calls each method in the state that its name fits, and does what the verdict says.
-    Items and verdict may come together: the items are delivered before an error is raised.
+    Attempts calls it as things happen, and does what the verdict says. Items are delivered before
+    the error of a verdict that comes with them is raised.
     """
 
     @property
@@ -131,24 +130,24 @@ class Policy(Protocol[T]):
         """
         ...
 
-    def receive_data(self, data: bytes) -> tuple[list[T], Verdict]:
-        """Return the items that a chunk of the stream completes."""
+    def receive_data(self, data: bytes) -> tuple[list[T], Verdict | None]:
+        """Return the items that a chunk of the stream completes, and None to read on."""
         ...
 
     def receive_end(self) -> tuple[list[T], Verdict]:
-        """Return the items that the end of the body, a good one, completes; never go on."""
+        """Return the items that the end of the body, a good one, completes."""
         ...
 
     def refuse(self, error: UnexpectedResponse) -> Verdict:
-        """Judge a response that is no stream; never go on."""
+        """Judge a response that is no stream."""
         ...
 
     def lose_connection(self, error: Exception, opened: bool) -> Verdict:
-        """Judge a failure of the network, before or after the stream was open; never go on."""
+        """Judge a failure of the network, before or after the stream was open."""
         ...
 
     def time_out(self, which: Literal["total", "first", "idle"], seconds: float) -> Verdict:
-        """Judge a time limit that is over; never go on."""
+        """Judge a time limit that is over."""
         ...
 
     def close(self) -> Exception | None:
@@ -332,15 +331,12 @@ class Attempts(Generic[T]):
         error = UnexpectedResponse(self._status, self._headers, body, seconds)
         self._follow(self._policy.refuse(error))
 
-    def _follow(self, verdict: Verdict) -> None:
-        match verdict:
-            case Retry(error, wait):
-                self.reason, self.wait = error, wait
-                self._enter(State.WAITING)
-            case Close(error):
-                self._enter(State.CLOSED, error)
-            case None:
-                pass
+    def _follow(self, verdict: Retry | Close) -> None:
+        if isinstance(verdict, Retry):
+            self.reason, self.wait = verdict.error, verdict.wait
+            self._enter(State.WAITING)
+        else:
+            self._enter(State.CLOSED, verdict.error)
 
     def _enter(self, state: State, error: Exception | None = None) -> None:
         if state not in TRANSITIONS[self.state]:

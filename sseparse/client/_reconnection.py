@@ -66,8 +66,14 @@ class Reconnection:
     ) -> None:
         _expect_seconds("reconnection_time", reconnection_time)
         _expect_seconds("max_backoff", max_backoff)
-        if max_attempts is not None and not max_attempts >= 1:
-            raise ValueError(f"max_attempts must be at least 1 or None, got {max_attempts!r}")
+        count: Any = max_attempts
+        if count is not None and not isinstance(count, int):
+            raise TypeError(f"max_attempts must be an int or None, got {count!r}")
+        if count is not None and count < 1:
+            raise ValueError(f"max_attempts must be at least 1 or None, got {count!r}")
+        statuses: Any = retry_statuses
+        if not isinstance(statuses, Collection):
+            raise TypeError(f"retry_statuses must be a collection of ints, got {statuses!r}")
         fields = {name.lower(): value for name, value in request.headers.items()}
         if "last-event-id" in fields:
             raise ValueError("headers must not have Last-Event-ID: give last_event_id")
@@ -117,10 +123,10 @@ class Reconnection:
             return State.OPEN
         return State.CLOSED if status == 204 else State.REFUSED
 
-    def receive_data(self, data: bytes) -> tuple[list[ServerSentEvent], Verdict]:
+    def receive_data(self, data: bytes) -> tuple[list[ServerSentEvent], Verdict | None]:
         """Return the events that a chunk completes; an event that is too large is final."""
         self.progress += 1
-        verdict: Verdict = None
+        verdict: Verdict | None = None
         try:
             events = self._decoder.feed(data)
         except EventTooLarge as error:

@@ -33,7 +33,7 @@ class Scripted:
     def accept(self, status: int, headers: Mapping[str, str]) -> State:
         return {200: State.OPEN, 204: State.CLOSED}.get(status, State.REFUSED)
 
-    def receive_data(self, data: bytes) -> tuple[list[bytes], Verdict]:
+    def receive_data(self, data: bytes) -> tuple[list[bytes], Verdict | None]:
         self.progress += data != b"."
         if data == b"again":
             return [data], self._again(AGAIN)
