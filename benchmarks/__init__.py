@@ -1,5 +1,5 @@
-"""What sseparse costs, beside others who do the same: `python -m benchmarks`.
+"""Benchmarks of sseparse and of other libraries: `python -m benchmarks`.
 
-fixtures: the streams. peers: the parsers. runs: how the times come about.
-parsing, drivers, end_to_end, scale, conformance: what is measured. report: what is told.
+fixtures: the streams. peers: the parsers. runs: how times are measured.
+parsing, drivers, end_to_end, scale, rules: the measurements. report: tables, chart, README block.
 """

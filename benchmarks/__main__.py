@@ -1,6 +1,6 @@
-"""Measure, and tell: `python -m benchmarks`.
+"""The command `python -m benchmarks`: measures and reports.
 
-It runs itself again in an environment with the peers, which uv makes for it.
+It runs itself again in an environment with the peers, made by uv.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from rich.progress import Progress
 
 from . import drivers, end_to_end, parsing, report, scale
 from .peers import OWN, MissingPeer, NodeParser, find_peers
-from .rules import conformance
+from .results import ROOT, Results, collect, read
+from .rules import broken_rules
 from .runs import Effort, Run, measure
 
 PARSERS_QUICK = Effort(rounds=3, seconds=0, patience=1)
@@ -29,43 +30,46 @@ CLIENTS_QUICK = Effort(rounds=3, seconds=3, patience=30)
 CLIENTS_FULL = Effort(rounds=15, seconds=60, patience=60)
 
 WITHOUT_UV = (
-    "uv is not here, which makes an environment with all the peers. Where they are missing:\n"
+    "uv is not installed: only the peers of this environment are measured. To install all peers:\n"
     "    pip install -e . --group dev --group bench"
 )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the benchmarks; the exit status is 1 if sseparse itself gets something wrong."""
+    """Run the benchmarks and return the exit status: 1 if a result of sseparse is wrong."""
     arguments = sys.argv[1:] if argv is None else list(argv)
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
-        description="Time sseparse beside others. A full run writes benchmarks/results/ and the "
-        "README's section on performance; the others write nothing.",
+        description="Measure sseparse and other libraries. A full run writes benchmarks/results/ "
+        "and the performance block of the README. Other runs write nothing.",
         allow_abbrev=False,
     )
-    parser.add_argument("--quick", action="store_true", help="few rounds, in under three minutes")
+    parser.add_argument("--quick", action="store_true", help="fewer rounds, under three minutes")
     parser.add_argument(
         "--only",
         metavar="PATTERN",
-        help="only where PATTERN, which may have wildcards, is found in section/case, such as "
-        "parsing/openai/1024, NDJSON, drivers, end to end, scale or conformance",
+        help="measure only runs whose section/case contains PATTERN, wildcards allowed. Sections: "
+        "parsing, NDJSON, drivers, steps, end to end, scale, rules. Example: parsing/openai/1024",
     )
     parser.add_argument(
-        "--against", metavar="FILE", type=Path, help="compare with an earlier results.json"
+        "--against",
+        metavar="FILE",
+        type=Path,
+        help="compare with an earlier results.json",
     )
     parser.add_argument(
-        "--python", metavar="VERSION", help="the Python of the environment; by default, this one"
+        "--python", metavar="VERSION", help="the Python of the environment (default: this one)"
     )
     parser.add_argument(
         "--here",
         action="store_true",
-        help="run in this environment, with the peers that it has",
+        help="use this environment and the peers installed in it",
     )
     options = parser.parse_args(arguments)
     earlier = None
     if options.against is not None:
         try:
-            earlier = report.read(options.against)
+            earlier = read(options.against)
         except (OSError, ValueError) as error:
             parser.error(f"--against {options.against}: {error}")
     if not options.here:
@@ -76,17 +80,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     publishing = not options.quick and options.only is None
     if publishing:
-        report.check_publishable()  # before all the work
+        report.check_publishable()  # before measuring for minutes
     results = run(options.only or "", quick=options.quick)
     if options.python:
         results["about"]["command"] += f" --python {_python_version()}"
-    if not (results["runs"] or results["scale"] or results["conformance"]):
-        parser.error(f"--only {options.only!r} is found in no section/case")
+    if not (results["runs"] or results["scale"] or results["rules"]):
+        parser.error(f"--only {options.only!r} matches no section/case")
     if publishing:
         report.publish(results)
     console = Console()
     for table in report.tables(results):
         table.show(console)
+    console.print(report.machine(results), markup=False, highlight=False)
     if earlier is not None:
         report.against(results, earlier, options.against.name).show(console)
     return int(_wrong(results))
@@ -97,24 +102,24 @@ def _python_version() -> str:
 
 
 def _run_again(uv: str, version: str | None, against: Path | None, arguments: list[str]) -> None:
-    """Go on as another program: one that were only started would go on when this one is ended."""
+    """Replace this process: a child process would survive the end of this one."""
     python = version or _python_version()
     environment = [uv, "run", "--isolated", "--group", "bench", "--python", python]
-    # The folder is another one there.
+    # The command runs in another folder.
     absolute = [] if against is None else ["--against", str(against.absolute())]
     command = [*environment, "python", "-m", "benchmarks", "--here", *arguments, *absolute]
-    os.chdir(report.ROOT)
+    os.chdir(ROOT)
     os.execvp(uv, command)
 
 
-def run(pattern: str = "", *, quick: bool) -> report.Results:
-    """Measure what `pattern` is found in, and return the results."""
+def run(pattern: str = "", *, quick: bool) -> Results:
+    """Measure the runs that contain `pattern` and return the results."""
 
-    def wanted(name: str) -> bool:
+    def matches(name: str) -> bool:
         return fnmatchcase(name, f"*{pattern}*")
 
     def selected(runs: Iterator[Run]) -> list[Run]:
-        return [run for run in runs if wanted(f"{run.section}/{run.case}")]
+        return [run for run in runs if matches(f"{run.section}/{run.case}")]
 
     parsers = PARSERS_QUICK if quick else PARSERS_FULL
     clients = CLIENTS_QUICK if quick else CLIENTS_FULL
@@ -122,7 +127,7 @@ def run(pattern: str = "", *, quick: bool) -> report.Results:
     versions = {peer.name: peer.version for peer in peers}
     runs: list[Run] = []
     scales: dict[str, Any] = {}
-    broken: dict[str, Any] = {}
+    rules: dict[str, Any] = {}
     console = Console(stderr=True)
     with ExitStack() as stack:
         node: NodeParser | None = None
@@ -134,7 +139,7 @@ def run(pattern: str = "", *, quick: bool) -> report.Results:
             else:
                 stack.callback(node.close)
                 versions[node.name] = node.version
-        # A bar that refreshed itself would do so from a thread, in the time of some run.
+        # With auto_refresh a thread would draw the bar during timed runs.
         bar = Progress(
             console=console, auto_refresh=False, transient=True, disable=not console.is_terminal
         )
@@ -143,33 +148,35 @@ def run(pattern: str = "", *, quick: bool) -> report.Results:
             runs += measure(chosen, parsers, progress, "parsing")
         if chosen := selected(parsing.ndjson_runs()):
             runs += measure(chosen, parsers, progress, "NDJSON")
-        if chosen := selected(drivers.driver_runs()):
-            runs += measure(chosen, parsers, progress, "drivers")
-        if any(wanted(f"{end_to_end.SECTION}/{path}") for path in end_to_end.PATHS):
+        for section in (drivers.driver_runs, drivers.step_runs):
+            if chosen := selected(section()):
+                runs += measure(chosen, parsers, progress, chosen[0].section)
+        if any(matches(f"{end_to_end.SECTION}/{path}") for path in end_to_end.PATHS):
             url = stack.enter_context(end_to_end.serving())
             chosen = selected(end_to_end.end_to_end_runs(url))
             runs += measure(chosen, clients, progress, "end to end")
-        if wanted("scale"):
+        if matches("scale"):
             for loop in progress.track(scale.LOOPS, description="scale"):
                 replies, repeats = (scale.REPLIES // 5, 1) if quick else (scale.REPLIES, 3)
                 scales[loop] = scale.measure_scale(loop, replies, repeats)
                 progress.refresh()
-        if wanted("conformance"):
-            broken = {peer.name: conformance(peer) for peer in peers}
-    return report.collect(runs, versions, missing, scales, broken)
+        if matches("rules"):
+            rules = {peer.name: broken_rules(peer) for peer in peers}
+    return collect(runs, versions, missing, scales, rules)
 
 
-def _wrong(results: report.Results) -> bool:
-    """Return whether something of this library is wrong."""
-    own_sections = (parsing.NDJSON_SECTION, drivers.SECTION)
+def _wrong(results: Results) -> bool:
+    """Return whether a result of sseparse is wrong."""
+    own_sections = (parsing.NDJSON_SECTION, drivers.SECTION, drivers.STEPS_SECTION)
     return any(
-        "mistake" in row and (row["section"] in own_sections or row["who"].startswith("sseparse"))
+        "mistake" in row
+        and (row["section"] in own_sections or row["subject"].startswith("sseparse"))
         for row in results["runs"]
-    ) or any(results["conformance"].get(who, {}).get("broken") for who in OWN)
+    ) or any(results["rules"].get(parser, {}).get("broken") for parser in OWN)
 
 
 if __name__ == "__main__":
     try:
         sys.exit(main())
     except KeyboardInterrupt:
-        sys.exit("interrupted: nothing was written")
+        sys.exit("interrupted: nothing written")

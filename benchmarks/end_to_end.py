@@ -1,25 +1,27 @@
-"""CPU per event of a whole client: DarkAI's protocol over HTTP on this machine, on asyncio.
+"""CPU time per event of a whole client: DarkAI's protocol over HTTP on one machine.
 
-The server is another process, so the time of this one, user and system, is the client's alone.
-Each client is asked for the text of the same reply.
+The server is another process, so the CPU time of this process, user and system, is the client's.
+All clients ask for the same reply and return its text.
 """
 
 from __future__ import annotations
 
-import asyncio
 import json
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable, Generator, Iterator
+from collections.abc import AsyncIterable, Awaitable, Callable, Generator, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager
 from pathlib import Path
 from time import process_time_ns
 from typing import Any, NamedTuple
 
 import aiohttp
+import anyio
 import httpx2
 
 from sseparse import adecode
+from sseparse.transports import Transport
+from sseparse.transports.aiohttp import AiohttpTransport
 from sseparse.transports.httpx2 import HTTPX2Transport
 from sseparse_backends import DarkAI, Finish, Text, stream
 
@@ -33,19 +35,27 @@ QUESTION = {"query": "Hello", "model": "gpt-4o"}
 
 
 class Client(NamedTuple):
-    """How to make what keeps connections, and how to ask with it: (it, URL) -> the text."""
+    """An HTTP client, and a way to get the text of a reply with it.
+
+    open: makes the HTTP client, which keeps connections.
+    ask: takes that client and a URL; returns the text.
+    """
 
     open: Callable[[], AbstractAsyncContextManager[Any]]
     ask: Callable[[Any, str], Awaitable[str]]
+    loop: str = "asyncio"
 
 
-async def _stream(client: httpx2.AsyncClient, url: str) -> str:
-    parts = []
-    backend = DarkAI(api_endpoint=url)
-    async with stream(backend, "Hello", transport=HTTPX2Transport(client)) as reply:
-        async for text in reply:
-            parts.append(text)  # noqa: PERF401  (a caller takes one at a time)
-    return "".join(parts)
+def _streaming(transport: Callable[[Any], Transport]) -> Callable[[Any, str], Awaitable[str]]:
+    async def ask(client: Any, url: str) -> str:
+        parts = []
+        backend = DarkAI(api_endpoint=url)
+        async with stream(backend, "Hello", transport=transport(client)) as reply:
+            async for text in reply:
+                parts.append(text)  # noqa: PERF401  (callers take one at a time)
+        return "".join(parts)
+
+    return ask
 
 
 async def _adecode(session: aiohttp.ClientSession, url: str) -> str:
@@ -71,36 +81,31 @@ def _text(data: str) -> str | None:
     return None if message["event"] == "stream-end" else ""
 
 
-async def _httpx2_event_source(client: httpx2.AsyncClient, url: str) -> str:
+async def _join(events: AsyncIterable[Any]) -> str:
+    """Return the text of the events up to the end of the reply."""
     parts = []
-    async with client.stream("POST", url, json=QUESTION) as response:
-        async for event in httpx2.EventSource(response):
-            if (text := _text(event.data)) is None:
-                break
-            parts.append(text)
+    async for event in events:
+        if (text := _text(event.data)) is None:
+            break
+        parts.append(text)
     return "".join(parts)
+
+
+async def _httpx2_event_source(client: httpx2.AsyncClient, url: str) -> str:
+    async with client.stream("POST", url, json=QUESTION) as response:
+        return await _join(httpx2.EventSource(response))
 
 
 async def _adecode_json(session: aiohttp.ClientSession, url: str) -> str:
-    parts = []
     async with session.post(url, json=QUESTION) as response:
-        async for event in adecode(response):
-            if (text := _text(event.data)) is None:
-                break
-            parts.append(text)
-    return "".join(parts)
+        return await _join(adecode(response))
 
 
 async def _httpx_sse(client: Any, url: str) -> str:
     from httpx_sse import aconnect_sse
 
-    parts = []
     async with aconnect_sse(client, "POST", url, json=QUESTION) as source:
-        async for event in source.aiter_sse():
-            if (text := _text(event.data)) is None:
-                break
-            parts.append(text)
-    return "".join(parts)
+        return await _join(source.aiter_sse())
 
 
 async def _lines_by_hand(session: aiohttp.ClientSession, url: str) -> str:
@@ -119,14 +124,18 @@ async def _lines_by_hand(session: aiohttp.ClientSession, url: str) -> str:
 
 
 def clients() -> dict[str, Client]:
-    """Return the clients that can be had here."""
-    found = {
-        "sseparse: stream on httpx2": Client(httpx2.AsyncClient, _stream),
+    """Return the clients whose libraries are installed."""
+    on_httpx2, on_aiohttp = _streaming(HTTPX2Transport), _streaming(AiohttpTransport)
+    clients = {
+        "sseparse: stream on httpx2": Client(httpx2.AsyncClient, on_httpx2),
+        "sseparse: stream on httpx2 (trio)": Client(httpx2.AsyncClient, on_httpx2, "trio"),
+        "sseparse: stream on aiohttp": Client(aiohttp.ClientSession, on_aiohttp),
         "sseparse: adecode and interpret on aiohttp": Client(aiohttp.ClientSession, _adecode),
-        "sseparse: adecode on aiohttp, and json.loads": Client(
-            aiohttp.ClientSession, _adecode_json
+        "sseparse: adecode on aiohttp, json.loads": Client(aiohttp.ClientSession, _adecode_json),
+        "httpx2: EventSource, json.loads": Client(httpx2.AsyncClient, _httpx2_event_source),
+        "aiohttp: 1024-byte chunks, lines by hand, json.loads": Client(
+            aiohttp.ClientSession, _lines_by_hand
         ),
-        "httpx2: EventSource and json.loads": Client(httpx2.AsyncClient, _httpx2_event_source),
     }
     try:
         import httpx
@@ -134,14 +143,13 @@ def clients() -> dict[str, Client]:
     except ImportError:
         pass
     else:
-        found["httpx-sse on httpx, and json.loads"] = Client(httpx.AsyncClient, _httpx_sse)
-    by_hand = "aiohttp: 1024 bytes, lines by hand, json.loads"
-    return {**found, by_hand: Client(aiohttp.ClientSession, _lines_by_hand)}
+        clients["httpx-sse on httpx, json.loads"] = Client(httpx.AsyncClient, _httpx_sse)
+    return clients
 
 
 @contextmanager
 def serving() -> Generator[str, None, None]:
-    """Run the server; its URL, without a path."""
+    """Run the server and yield its URL, without a path."""
     with subprocess.Popen(
         [sys.executable, "-m", "benchmarks.server"],
         cwd=Path(__file__).parents[1],
@@ -156,13 +164,13 @@ def serving() -> Generator[str, None, None]:
 
 
 def end_to_end_runs(url: str) -> Iterator[Run]:
-    """Yield a run of each client, for events that come one by one and for all at once."""
+    """Yield a run of each client, for events one by one and for all events at once."""
     for path in PATHS:
-        for who, client in clients().items():
-            yield _client_run(client, who, path, f"{url}/{path.replace(' ', '-')}")
+        for subject, client in clients().items():
+            yield _client_run(client, subject, path, f"{url}/{path.replace(' ', '-')}")
 
 
-def _client_run(client: Client, who: str, path: str, url: str) -> Run:
+def _client_run(client: Client, subject: str, path: str, url: str) -> Run:
     async def ask() -> tuple[str, float]:
         async with client.open() as opened:
             start = process_time_ns()
@@ -170,8 +178,11 @@ def _client_run(client: Client, who: str, path: str, url: str) -> Run:
             stop = process_time_ns()
         return text, (stop - start) / COUNT
 
-    def check() -> str:
-        text, _ = asyncio.run(ask())
-        return "" if text == TEXT else f"the text has {len(text)} characters, not {len(TEXT)}"
+    def run() -> tuple[str, float]:
+        return anyio.run(ask, backend=client.loop)
 
-    return Run(SECTION, path, who, check, lambda: asyncio.run(ask())[1])
+    def check() -> str:
+        text, _ = run()
+        return "" if text == TEXT else f"the text has {len(text)} characters, expected {len(TEXT)}"
+
+    return Run(SECTION, path, subject, check, lambda: run()[1])

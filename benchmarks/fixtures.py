@@ -1,6 +1,6 @@
-"""Named streams, modelled on real ones, each with what is in it.
+"""Named streams, modelled on real ones, each with its events.
 
-What is expected is written down beside its bytes and never comes from a parser.
+The expected events are written beside the bytes. They never come from a parser.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 from sseparse import ServerSentEvent
 
-# What one write of a server has, and the event in it, or None for no event.
+# The bytes of one write of a server, and the event in them or None.
 Write = tuple[bytes, ServerSentEvent | None]
 
 TEXT = "Why did the parser stop ? It saw a blank line , and had nothing more to say ."
@@ -22,11 +22,11 @@ WORLD_TEXT = "Warum hörte der Parser auf ? 因为 他 看到 一个 空行 。 
 
 @dataclass(frozen=True)
 class Fixture:
-    """A stream: what its server writes at once, what is in it, and how to cut it.
+    """A stream, its events, and ways to cut it into chunks.
 
+    writes: the writes of its server.
     expected: the events, or the values of NDJSON.
-    chunkings: "event" for a chunk per write, or the size of a chunk in bytes, in digits, or
-        "whole".
+    chunkings: "event" (one chunk per write), a chunk size in bytes such as "1024", or "whole".
     """
 
     name: str
@@ -36,11 +36,11 @@ class Fixture:
 
     @property
     def count(self) -> int:
-        """How many events there are; where there is none, how many writes."""
+        """The number of events; of writes, if there are no events."""
         return len(self.expected) or len(self.writes)
 
     def chunks(self, chunking: str) -> list[bytes]:
-        """Return the stream cut by one of the `chunkings`."""
+        """Return the stream, cut by one of its `chunkings`."""
         if chunking == "event":
             return list(self.writes)
         body = b"".join(self.writes)
@@ -67,7 +67,7 @@ def _tokens(count: int, text: str = TEXT) -> Iterator[str]:
 
 
 def openai() -> Iterator[Write]:
-    """Chat completion chunks: no types, a line of some 250 bytes for each token."""
+    """Chat completion chunks: no types, one line of about 250 bytes per token."""
     head = (
         '{"id":"chatcmpl-B7xKq2mVdT5nYw0RzJc9LfUe3HsGa","object":"chat.completion.chunk",'
         '"created":1740000000,"model":"gpt-4o-2024-08-06","service_tier":"default",'
@@ -90,14 +90,14 @@ def openai() -> Iterator[Write]:
 
 
 def darkai() -> Iterator[Write]:
-    """Small events, some 60 bytes each, where the cost per event shows."""
+    """Small events of about 60 bytes: the cost per event dominates."""
     for token in _tokens(2999):
         yield _write(f'{{"event":"text-chunk","data":{{"text":"{token}"}}}}')
     yield _write('{"event":"stream-end"}')
 
 
 def anthropic() -> Iterator[Write]:
-    """Messages: each event has a type, and some a padding of spaces, which belong to the data."""
+    """Messages: events with types; some data is padded with spaces."""
     yield _write(
         '{"type":"message_start","message":{"id":"msg_01ABcdEFghIJklMNopQRstUV","type":"message",'
         '"role":"assistant","model":"claude-sonnet-4-5","content":[],"stop_reason":null,'
@@ -125,7 +125,7 @@ def anthropic() -> Iterator[Write]:
 
 
 def identified() -> Iterator[Write]:
-    """A feed of changes that can be resumed: an ID, a type, and 1 KiB of data an event."""
+    """A resumable feed of changes: an ID, a type and 1 KiB of data per event."""
     for number in range(1, 501):
         head, tail = f'{{"title":"Page {number}","comment":"', '"}'
         data = head + "".join(islice(cycle(TEXT), 1024 - len(head + tail))) + tail
@@ -134,7 +134,7 @@ def identified() -> Iterator[Write]:
 
 
 def heartbeat() -> Iterator[Write]:
-    """A slow model behind OpenRouter: nine comments, each with its blank line, to an event."""
+    """A slow model behind OpenRouter: nine comments, each with a blank line, per event."""
     for token in _tokens(500):
         for _ in range(9):
             yield b": OPENROUTER PROCESSING\n\n", None
@@ -146,25 +146,25 @@ def heartbeat() -> Iterator[Write]:
 
 
 def crlf() -> Iterator[Write]:
-    """The stream anthropic, with lines that end at CRLF."""
+    """The stream anthropic, with CRLF line ends."""
     for write, event in anthropic():
         yield write.replace(b"\n", b"\r\n"), event
 
 
 def cr() -> Iterator[Write]:
-    """The stream anthropic, with lines that end at CR."""
+    """The stream anthropic, with CR line ends."""
     for write, event in anthropic():
         yield write.replace(b"\n", b"\r"), event
 
 
 def multibyte() -> Iterator[Write]:
-    """Small events of which most are not ASCII, one to four bytes a character."""
+    """Small events, mostly not ASCII: one to four bytes per character."""
     for token in _tokens(3000, WORLD_TEXT):
         yield _write(f'{{"event":"text-chunk","data":{{"text":"{token}"}}}}')
 
 
 def large_multiline() -> Iterator[Write]:
-    """The state of a job, as indented JSON: an ID, a type, and 600 data lines an event."""
+    """The state of a job as indented JSON: an ID, a type and 600 data lines per event."""
     for step in range(1, 31):
         lines = ["{", f'  "step": {step},', '  "tasks": [']
         lines += [f'    {{"name": "task-{task}", "done": {step * task}}},' for task in range(595)]
@@ -175,14 +175,14 @@ def large_multiline() -> Iterator[Write]:
 
 
 def drip() -> Iterator[Write]:
-    """One line of 256 KiB in tiny chunks, where a parser that copies its buffer is quadratic."""
+    """One line of 256 KiB in tiny chunks: quadratic for a parser that copies its buffer."""
     head, tail = '{"type":"image","b64_json":"', '"}'
     length = 256 * 1024 - len("data: " + head + tail)
     yield _write(head + "".join(islice(cycle("iVBORw0KGgoAAAANSUhEUg"), length)) + tail)
 
 
 def invalid_lines() -> Iterator[Write]:
-    """A broken proxy: four lines that mean nothing before the data of each event."""
+    """A broken proxy: four invalid lines before the data of each event."""
     for number, token in enumerate(_tokens(2000)):
         write, event = _write(f'{{"text":"{token}"}}')
         noise = f"error: upstream {number}\nDATA: no\nretry: soon\nx-request: 0123456789abcdef\n"
@@ -190,14 +190,15 @@ def invalid_lines() -> Iterator[Write]:
 
 
 def idle() -> Iterator[Write]:
-    """Nothing happens: comments alone. Its times are per comment."""
+    """Only comments, no events. Its times are per comment."""
     for _ in range(5000):
         yield b": ping - 2025-01-01 00:00:00+00:00\n\n", None
 
 
+DARKAI = _fixture(darkai)
 FIXTURES = (
     _fixture(openai),
-    _fixture(darkai),
+    DARKAI,
     _fixture(anthropic),
     _fixture(identified),
     _fixture(heartbeat),
@@ -212,7 +213,7 @@ FIXTURES = (
 
 
 def _ndjson(fixture: Fixture) -> Fixture:
-    """Return the payloads of `fixture` as NDJSON, a line each."""
+    """Return the payloads of `fixture` as NDJSON, one per line."""
     payloads = [event.data for event in fixture.expected if event.data != "[DONE]"]
     writes = [f"{payload}\n".encode() for payload in payloads]
     values = [json.loads(payload) for payload in payloads]

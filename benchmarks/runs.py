@@ -1,18 +1,17 @@
-"""How the times come about.
+"""How times are measured.
 
-- Who gets the work wrong is shown as wrong, and has no time for it.
-- In each round every run has its turn, in an order shuffled anew, so that a machine that slows
-  down slows all of them alike. A run that is slow has fewer turns, evenly spread.
-- A turn is a pass over the work to warm up, which finds the caches full of what other runs have
-  left, and then as many as begin within TURN_SECONDS, one at least. It gives one time, their
-  median. Where a pass takes LONG_PASS_SECONDS, there is one and no more.
-- What is told is the median of the turns, and the spread beside it is how far from it the end of
-  its 95 % confidence interval is.
-- The time is the CPU's, of this thread, where the system tells it finely enough: what other
-  programs take from the machine would hit a slow run more often than a fast one.
-- Freeing what came out is in the time: a program pays for it as well.
-- The garbage of one run is collected before the clock of the next starts, and none while it
-  runs: what a collection costs depends on the rest of the program, not on the run.
+- Each run is checked first. A run with a wrong result is reported as wrong and never timed.
+- In each round every run takes one turn, in a new random order, so that a machine that slows
+  down slows all runs alike. Slow runs take fewer turns, spread evenly over the rounds.
+- A turn makes one pass over the work to warm up, then as many as start within 20 ms, at least
+  one. Its time is their median. If the first pass takes a second, it is the only one.
+- The time reported is the median of the turns. The spread beside it is the distance to the
+  farther end of the median's 95 % confidence interval.
+- Times are CPU times of the measuring thread where the clock is fine enough: other programs
+  would interrupt a slow run more often than a fast one. Node's times are elapsed times.
+- Times include freeing the result, as any program has to.
+- Garbage is collected before each turn and never during one: the cost of a collection depends on
+  the rest of the program. Passes are repeated, so caches are warm.
 """
 
 from __future__ import annotations
@@ -46,18 +45,21 @@ _short.maxstring = _short.maxother = 60
 
 @dataclass(eq=False)
 class Run:
-    """One way to do one piece of work.
+    """One subject doing one piece of work.
 
-    check: do it once, and return what is wrong with the outcome, or "".
-    once: do it once, and return the nanoseconds per event.
-    turn: do it for a turn, and return the median; by default, by `once`.
-    interruptible: whether the check can be given up; not if another process has a part in it.
-    times: of each turn, in nanoseconds per event.
+    section, case: the kind of work, and the input.
+    subject: the parser, driver or client.
+    check: does the work once; returns a description of the mistake, or "".
+    once: does the work once; returns nanoseconds per event.
+    turn: takes a whole turn; returns its median. Default: repeat `once`.
+    interruptible: whether `check` can be interrupted; False if another process does the work.
+    times: nanoseconds per event of each turn.
+    mistake: the outcome of `check`.
     """
 
     section: str
     case: str
-    who: str
+    subject: str
     check: Callable[[], str]
     once: Callable[[], float]
     turn: Callable[[], float] | None = None
@@ -72,36 +74,36 @@ class Run:
 
     @property
     def spread(self) -> float:
-        """The larger distance of the median from an end of its confidence interval, as a part.
+        """The half width of the median's 95 % confidence interval, relative to the median.
 
-        The interval is that of the order statistics, which assumes no distribution; of a few
-        times it is all of them.
+        The larger half counts. The interval is between two order statistics, so it assumes no
+        distribution; for fewer than 8 times it covers all of them.
         """
         times = sorted(self.times)
         rank = max(math.floor((len(times) - 1.96 * math.sqrt(len(times))) / 2), 0)
         return max(self.ns - times[rank], times[-1 - rank] - self.ns) / self.ns
 
     def take_turn(self) -> float:
-        """Take a turn, and return the nanoseconds per event."""
+        """Take a turn and return its nanoseconds per event."""
         if self.turn is not None:
             return self.turn()
         start = perf_counter()
         passes = [self.once()]
         if perf_counter() - start > LONG_PASS_SECONDS:
             return passes[0]
-        over = perf_counter() + TURN_SECONDS
-        while len(passes) < 2 or perf_counter() < over:
+        end = perf_counter() + TURN_SECONDS
+        while len(passes) < 2 or perf_counter() < end:
             passes.append(self.once())
         return median(passes[1:])
 
 
 @dataclass(frozen=True)
 class Effort:
-    """How long to measure.
+    """The time to spend on measuring.
 
-    rounds: how often each run has its turn.
-    seconds: how long the turns of one run may take in all; it has MIN_TURNS in any case.
-    patience: how many seconds a run may take to do its work once.
+    rounds: the number of rounds.
+    seconds: limit for all turns of one run. It takes MIN_TURNS in any case.
+    patience: limit in seconds for the check of one run.
     """
 
     rounds: int
@@ -110,7 +112,7 @@ class Effort:
 
 
 class _TookTooLongError(BaseException):
-    """Raised inside a run; not an Exception, which the run might handle itself."""
+    """Raised inside a run. Not an Exception, which the run might catch."""
 
 
 @contextmanager
@@ -131,7 +133,7 @@ def _time_limit(seconds: float) -> Generator[None, None, None]:
 
 
 def _check(run: Run, patience: float) -> float:
-    """Check the run, which also warms it up, and return how many seconds that took."""
+    """Check the run, which also warms it up, and return the seconds this took."""
     start = perf_counter()
     try:
         with _time_limit(patience) if run.interruptible else nullcontext():
@@ -139,25 +141,25 @@ def _check(run: Run, patience: float) -> float:
     except Exception as error:
         run.mistake = f"raised {_short.repr(error)}"
     except _TookTooLongError:
-        run.mistake = f"{TOO_SLOW}: not done after {patience:g} s"
+        run.mistake = f"{TOO_SLOW}: not finished after {patience:g} s"
     return perf_counter() - start
 
 
 def measure(runs: Iterable[Run], effort: Effort, progress: Progress, title: str) -> list[Run]:
-    """Check all runs, then time those that are right, all of them in each round."""
+    """Check all runs, then time the correct ones, each of them in each round."""
     runs = list(runs)
     seconds: dict[Run, float] = {}
     for run in progress.track(runs, description=f"{title}: checks"):
-        spent = _check(run, effort.patience)
+        check_seconds = _check(run, effort.patience)
         if not run.mistake:
-            seconds[run] = spent
+            seconds[run] = check_seconds
         progress.refresh()
     timed = list(seconds)
     shuffle = random.Random(0).shuffle
     with _no_collections():
         for run in timed:
             if seconds[run] < LONG_PASS_SECONDS:
-                # To check may take much longer than a turn.
+                # A check may take much longer than a turn.
                 start = perf_counter()
                 run.take_turn()
                 seconds[run] = perf_counter() - start
@@ -181,7 +183,7 @@ def measure(runs: Iterable[Run], effort: Effort, progress: Progress, title: str)
 def _no_collections() -> Generator[None, None, None]:
     was_enabled = gc.isenabled()
     gc.collect()
-    gc.freeze()  # what exists by now need not be looked at before every run
+    gc.freeze()  # collections before each turn then skip all older objects
     gc.disable()
     try:
         yield
@@ -191,15 +193,14 @@ def _no_collections() -> Generator[None, None, None]:
             gc.enable()
 
 
-def first_difference(found: Iterable[Any], expected: Sequence[Any]) -> str:
-    """Return what is wrong with the events that were found, or ""."""
+def first_difference(results: Iterable[Any], expected: Sequence[Any]) -> str:
+    """Describe the first result that differs from the expected one; "" if none does."""
     nothing = object()
-    for number, (event, right) in enumerate(
-        zip_longest(found, expected, fillvalue=nothing), start=1
-    ):
-        if event is nothing or right is nothing or event != right:
-            shown = ["nothing" if item is nothing else show(item) for item in (event, right)]
-            return f"event {number} is {shown[0]}, expected {shown[1]}"
+    for number, pair in enumerate(zip_longest(results, expected, fillvalue=nothing), start=1):
+        result, right = pair
+        if result != right:
+            texts = ["nothing" if item is nothing else show(item) for item in pair]
+            return f"event {number} is {texts[0]}, expected {texts[1]}"
     return ""
 
 

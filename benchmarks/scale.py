@@ -1,7 +1,7 @@
-"""Many replies in flight in one process: `python -m benchmarks.scale asyncio 10000`.
+"""Many replies at once in one process: `python -m benchmarks.scale asyncio 10000`.
 
-All of them are opened, then all are read at once, each by a task of its own. It prints one JSON
-object. Each measurement is a process of its own, because of the memory.
+All replies are opened, then all are read concurrently, each by its own task. The result is printed
+as one JSON object. Each measurement runs in its own process, so that its memory can be measured.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ SCRIPT += [b'data: {"event":"stream-end"}\n\n']
 
 
 def resident_memory() -> int:
-    """Return the bytes that this process has in memory, where the system tells: on Linux."""
+    """Return the resident bytes of this process on Linux, else 0."""
     try:
         pages = int(Path("/proc/self/statm").read_text("ascii").split()[1])
     except OSError:
@@ -37,7 +37,7 @@ def resident_memory() -> int:
 
 
 async def read_all(count: int) -> dict[str, float]:
-    """Read `count` replies at once, and return what it cost."""
+    """Read `count` replies concurrently and return their cost."""
     transport = MemoryTransport(MemoryResponse(SCRIPT))
     all_open, start = anyio.Event(), anyio.Event()
     times: list[float] = []
@@ -58,7 +58,7 @@ async def read_all(count: int) -> dict[str, float]:
         for _ in range(count):
             tasks.start_soon(read_one)
         await all_open.wait()
-        transport.requests.clear()  # which no other transport keeps
+        transport.requests.clear()  # other transports keep no requests
         memory = resident_memory() - before
         started = perf_counter()
         start.set()
@@ -71,7 +71,7 @@ async def read_all(count: int) -> dict[str, float]:
 
 
 def measure_scale(loop: str, count: int, repeats: int) -> dict[str, float]:
-    """Return the medians of what `repeats` processes tell."""
+    """Return the medians of `repeats` processes."""
     command = [sys.executable, "-m", "benchmarks.scale", loop, str(count)]
     outcomes = [
         json.loads(subprocess.check_output(command, cwd=Path(__file__).parents[1]))

@@ -1,7 +1,7 @@
-"""A server that streams the fixture darkai, in a process of its own: `python -m benchmarks.server`.
+"""A server that streams the fixture darkai: `python -m benchmarks.server`.
 
-It prints its port, and serves until its standard input ends. A POST to /paced gets each event
-after a pause, so that a client reads them one by one; any other the whole reply in one write.
+It prints its port and serves until its standard input ends. A POST to /paced gets one event per
+write, each after a pause, so that clients read them one by one. Other paths get a single write.
 """
 
 from __future__ import annotations
@@ -12,17 +12,16 @@ from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from time import sleep
 
-from .fixtures import FIXTURES
+from .fixtures import DARKAI
 
 PAUSE = 0.0005
 COUNT = 1000
 
-# The last of them ends the reply.
-FIXTURE = next(fixture for fixture in FIXTURES if fixture.name == "darkai")
-WRITES = FIXTURE.writes[-COUNT:]
-# Each is a chunk of the chunked coding; an empty one is the last.
+# The last event ends the reply.
+WRITES = DARKAI.writes[-COUNT:]
+# Chunks of the chunked transfer coding, ended by an empty one.
 PARTS = [b"%x\r\n%b\r\n" % (len(write), write) for write in (*WRITES, b"")]
-TEXT = "".join(event.json()["data"]["text"] for event in FIXTURE.expected[-COUNT:-1])
+TEXT = "".join(event.json()["data"]["text"] for event in DARKAI.expected[-COUNT:-1])
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -43,7 +42,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(b"".join(PARTS))
 
     def handle(self) -> None:
-        with suppress(ConnectionError):  # who has read the last event may close
+        with suppress(ConnectionError):  # a client may close after the last event
             super().handle()
 
     def log_message(self, *_: object) -> None:

@@ -1,10 +1,10 @@
-// Parses event streams with eventsource-parser, as benchmarks/peers.py asks for it.
+// Parses event streams with eventsource-parser, for benchmarks/peers.py.
 //
-// One JSON text a line, both ways:
-//   {"load": [CHUNK, ...]} -> [[event, data, id], ...], what is in the stream
-//   {"time": NUMBER, "seconds": SECONDS} -> [NS, ...], the nanoseconds of each pass over the stream
-//     that begins within the time, after one to warm up; one in any case
-// The bytes of a CHUNK are the characters of a string. Streams are numbered from 0 as they come.
+// Standard input has one request per line, standard output one response per line, both JSON:
+//   {"load": [CHUNK, ...]} -> [[event, data, id], ...], the events of the stream
+//   {"time": NUMBER, "seconds": SECONDS} -> [NS, ...], the nanoseconds of each pass over the stream;
+//     passes start for SECONDS, after one to warm up; at least one is timed
+// A CHUNK is a string with one character per byte. Streams are numbered from 0 as they are loaded.
 
 import { createInterface } from 'node:readline'
 import { createParser } from 'eventsource-parser'
@@ -20,9 +20,9 @@ function parse(chunks) {
   return events
 }
 
-// As it passes: the CPU's time is told for the process, with the threads that help to compile and
-// to collect garbage, or for this thread, which may move by milliseconds. A pass is short, so the
-// median is of passes that no other program has interrupted.
+// Elapsed time: process.cpuUsage() includes the compiler's and garbage collector's threads, and the
+// thread's own clock may step by milliseconds. A pass is short, so few passes are interrupted by
+// another program, and the median ignores those.
 function time(chunks) {
   const start = process.hrtime.bigint()
   parse(chunks)
@@ -43,14 +43,14 @@ const streams = []
 function load(chunks) {
   chunks = chunks.map((chunk) => new Uint8Array(Buffer.from(chunk, 'latin1')))
   streams.push(chunks)
-  for (let spent = 0; spent < WARM_UP_NS; ) spent += time(chunks) // or the compiler is timed
-  // An event has the ID of its own block: keeping the last one is left to who uses the parser.
+  for (let spent = 0; spent < WARM_UP_NS; ) spent += time(chunks) // until the code is compiled
+  // An event has the ID of its own block. The parser leaves the last event ID to its caller.
   let last = ''
   return parse(chunks).map(({ event, data, id }) => [event ?? 'message', data, (last = id ?? last)])
 }
 
-// No garbage is collected between the passes: that would also discard what the compiler has learnt,
-// and make each pass take several times as long.
+// No forced garbage collection between the passes: it would also discard compiled code, and make
+// each pass take several times as long.
 for await (const line of createInterface({ input: process.stdin })) {
   const request = JSON.parse(line)
   if (request.load) {
