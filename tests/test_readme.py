@@ -1,4 +1,4 @@
-"""The README: its examples run, and print what it says they print."""
+"""The READMEs: every example runs, and prints the output that follows it."""
 
 from __future__ import annotations
 
@@ -9,21 +9,24 @@ from pathlib import Path
 
 import pytest
 
-README = Path(__file__).parent.parent / "README.md"
+ROOT = Path(__file__).parents[1]
+READMES = [path for path in (ROOT / "README.md", ROOT / "backends" / "README.md") if path.exists()]
 
-# A block of Python, and the block of text that may follow it: what it prints.
+# A block of Python, and the block of text with its output, if one follows.
 EXAMPLE = re.compile(r"```python\n(.*?)```\n(?:\n```text\n(.*?)```)?", re.DOTALL)
-EXAMPLES = [match.groups() for match in EXAMPLE.finditer(README.read_text("utf-8"))]
+EXAMPLES = [
+    pytest.param(*match.groups(), id=f"{path.parent.name}-{number}")
+    for path in READMES
+    for number, match in enumerate(EXAMPLE.finditer(path.read_text("utf-8")), start=1)
+]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("code", "output"), EXAMPLES)
-def test_an_example_runs_as_it_stands_and_prints_what_is_said(
-    code: str, output: str | None
-) -> None:
+def test_an_example_runs_as_it_stands_and_prints_its_output(code: str, output: str | None) -> None:
     result = subprocess.run(
         [sys.executable, "-W", "error", "-X", "utf8", "-c", code],
         capture_output=True,
-        timeout=60,
         check=False,
         encoding="utf-8",
     )
@@ -34,4 +37,13 @@ def test_an_example_runs_as_it_stands_and_prints_what_is_said(
 
 
 def test_every_block_of_python_is_an_example() -> None:
-    assert len(EXAMPLES) == README.read_text("utf-8").count("```python") > 0
+    blocks = sum(path.read_text("utf-8").count("```python") for path in READMES)
+    assert len(EXAMPLES) == blocks > 0
+
+
+@pytest.mark.parametrize("path", READMES, ids=lambda path: path.parent.name)
+def test_every_relative_link_leads_to_a_file(path: Path) -> None:
+    links = re.findall(r"\]\(([^)#:]+)\)", path.read_text("utf-8"))
+    missing = {link for link in links if not (path.parent / link).exists()}
+    # The other README comes with the backends.
+    assert missing <= {"backends/README.md"}
