@@ -138,6 +138,15 @@ def clients() -> dict[str, Client]:
         ),
     }
     try:
+        from pyreqwest.client import ClientBuilder
+        from sseparse.transports.pyreqwest import PyreqwestTransport
+    except ImportError:
+        pass
+    else:
+        clients["sseparse: stream on pyreqwest"] = Client(
+            lambda: ClientBuilder().build(), _streaming(PyreqwestTransport)
+        )
+    try:
         import httpx
         import httpx_sse  # noqa: F401
     except ImportError:
