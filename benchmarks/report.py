@@ -148,7 +148,7 @@ def _faster_parsers(results: Results) -> Table:
     rows = []
     if COMPILED in results["versions"]:
         rows += _faster(
-            results, COMPILED, lambda ns: {who: ns[who] for who in ns if who not in OWN}
+            results, COMPILED, lambda ns: {name: ns[name] for name in ns if name not in OWN}
         )
     rows += _faster(results, PYTHON, python_peers)
     headers = ["case", "parser", "ns", "faster parser", "ns", "within the spread"]
