@@ -1,6 +1,6 @@
 """Streaming-protocol parsing: bytes in any pieces in, typed events out. It does no I/O."""
 
-from ._decode import adecode, decode
+from ._decode import AsyncItems, adecode, decode
 from ._decoders import Decoder, SSEDecoder, decoder_for
 from ._encode import encode_comment, encode_event, encode_json_line
 from ._errors import (
@@ -18,6 +18,7 @@ from ._json_lines import JSONSeqDecoder, NDJSONDecoder
 __version__ = "0.1.0"
 
 __all__ = [
+    "AsyncItems",
     "Comment",
     "Decoder",
     "EventTooLarge",

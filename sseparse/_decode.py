@@ -1,13 +1,23 @@
 """The drivers: decode and adecode feed a decoder from any source of bytes.
 
-Neither closes its source, which stays the caller's. The iterator that they make to read it,
-such as that of `response.aiter_bytes()`, they do close.
+Neither closes its source, which stays the caller's. They close the iterators that they make from
+it, such as that of `response.aiter_bytes()`.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
-from typing import Any, Generic, TypeVar, cast, overload
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Generator,
+    Iterable,
+    Iterator,
+)
+from inspect import iscoroutinefunction
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar, cast, overload
 
 from ._decoders import Decoder, SSEDecoder
 from ._errors import LocalProtocolError, RemoteProtocolError
@@ -17,27 +27,95 @@ T = TypeVar("T")
 
 _CHUNK = 65536
 
+Bytes: TypeAlias = bytes | bytearray | memoryview
+
+
+class SupportsIterBytes(Protocol):
+    """A response of httpx2 or httpx."""
+
+    def iter_bytes(self) -> Iterable[Bytes]: ...
+
+
+class SupportsRead(Protocol):
+    """A binary file, or a response of urllib."""
+
+    def read(self, size: int, /) -> Bytes: ...
+
+
+Source: TypeAlias = Bytes | SupportsIterBytes | SupportsRead | Iterable[Bytes]
+
+
+class SupportsAiterBytes(Protocol):
+    """A response of httpx2 or httpx."""
+
+    def aiter_bytes(self) -> AsyncIterable[Bytes]: ...
+
+
+class SupportsIterAny(Protocol):
+    """The content of an aiohttp response."""
+
+    def iter_any(self) -> AsyncIterable[Bytes]: ...
+
+
+class HasContent(Protocol):
+    """A response of aiohttp."""
+
+    @property
+    def content(self) -> SupportsIterAny: ...
+
+
+class SupportsAsyncRead(Protocol):
+    """An asyncio.StreamReader, or an asynchronous file."""
+
+    def read(self, size: int, /) -> Awaitable[Bytes]: ...
+
+
+class SupportsReceive(Protocol):
+    """A response of a transport of ours, or a stream of anyio."""
+
+    def receive(self) -> Awaitable[Bytes]: ...
+
+
+class SupportsReceiveSome(Protocol):
+    """A stream of trio."""
+
+    def receive_some(self) -> Awaitable[Bytes]: ...
+
+
+AsyncSource: TypeAlias = (
+    SupportsAiterBytes
+    | SupportsIterAny
+    | HasContent
+    | SupportsAsyncRead
+    | SupportsReceive
+    | SupportsReceiveSome
+    | AsyncIterable[Bytes]
+)
+
 
 @overload
-def decode(source: Any, decoder: None = None) -> Generator[ServerSentEvent, None, None]: ...
+def decode(source: Source, decoder: None = None) -> Generator[ServerSentEvent, None, None]: ...
 @overload
-def decode(source: Any, decoder: Decoder[T]) -> Generator[T, None, None]: ...
+def decode(source: Source, decoder: Decoder[T]) -> Generator[T, None, None]: ...
 
 
-def decode(source: Any, decoder: Decoder[Any] | None = None) -> Generator[Any, None, None]:
+def decode(source: Source, decoder: Decoder[Any] | None = None) -> Generator[Any, None, None]:
     """Yield the items that `decoder` finds in `source`, as they arrive.
 
-    source: an iterable of bytes, or an object with a method `iter_bytes` (a response of httpx2
-        or httpx), `read1` or `read` (a binary file, a response of urllib); or bytes.
-    decoder: an SSEDecoder with its default options, if it is left out. Whether the stream was
-        cut inside of an event, its `incomplete` tells afterwards.
+    source: an iterable of bytes, bytes, or an object with a method `iter_bytes` (a response of
+        httpx2 or httpx), `read1` or `read` (a binary file, a response of urllib).
+    decoder: None for an SSEDecoder with its default options. Afterwards, its `incomplete` says
+        whether the stream was cut inside an event.
 
-    Raises what the decoder raises, once the items before the error are delivered, and what the
-    source raises; TypeError for an asynchronous source.
+    Raises TypeError, naming the argument, for any other source or decoder; the errors of the
+    decoder, after the items before the error; the errors of the source.
     """
-    if decoder is None:
-        decoder = SSEDecoder()
-    chunks = _chunks(source)
+    return _items(source, _chunks(source), _checked_decoder(decoder))
+
+
+def _items(
+    source: object, chunks: Iterator[Any], decoder: Decoder[Any]
+) -> Generator[Any, None, None]:
     try:
         for chunk in chunks:
             yield from decoder.feed(chunk)
@@ -51,58 +129,71 @@ def decode(source: Any, decoder: Decoder[Any] | None = None) -> Generator[Any, N
             chunks.close()
 
 
+def _checked_decoder(decoder: Any) -> Decoder[Any]:
+    if decoder is None:
+        return SSEDecoder()
+    if isinstance(decoder, type):
+        raise TypeError(f"decoder must be an instance, got the class {decoder.__name__}")
+    if not (hasattr(decoder, "feed") and hasattr(decoder, "close")):
+        raise TypeError(f"decoder must have feed and close, got {type(decoder).__name__}")
+    return cast("Decoder[Any]", decoder)
+
+
 def _chunks(source: Any) -> Iterator[Any]:
     if isinstance(source, bytes | bytearray | memoryview):
         return iter((cast("Any", source),))
     if hasattr(source, "iter_bytes"):
         chunks: Iterator[Any] = source.iter_bytes()
         return chunks
-    # read1 returns what is there; read waits until it has all that was asked for.
+    # read1 returns the bytes that are there; read waits until it has all it was asked for.
     read = getattr(source, "read1", None) or getattr(source, "read", None)
-    if read is not None:
+    if read is not None and not iscoroutinefunction(read):
         return iter(lambda: read(_CHUNK), b"")
-    try:
+    if hasattr(source, "__iter__") and not isinstance(source, str):
         return iter(source)
-    except TypeError:
-        raise TypeError(
-            f"decode() takes an iterable of bytes, not {type(source).__name__}: "
-            "adecode() takes an asynchronous one"
-        ) from None
+    raise TypeError(
+        f"source must be bytes, an iterable of bytes or a binary file, got {type(source).__name__}:"
+        " adecode() takes asynchronous sources"
+    )
 
 
 @overload
-def adecode(source: Any, decoder: None = None) -> AsyncItems[ServerSentEvent]: ...
+def adecode(source: AsyncSource, decoder: None = None) -> AsyncItems[ServerSentEvent]: ...
 @overload
-def adecode(source: Any, decoder: Decoder[T]) -> AsyncItems[T]: ...
+def adecode(source: AsyncSource, decoder: Decoder[T]) -> AsyncItems[T]: ...
 
 
-def adecode(source: Any, decoder: Decoder[Any] | None = None) -> AsyncItems[Any]:
+def adecode(source: AsyncSource, decoder: Decoder[Any] | None = None) -> AsyncItems[Any]:
     """Iterate asynchronously over the items that `decoder` finds in `source`, as they arrive.
 
     source: an asynchronous iterable of bytes, such as a stream of anyio or trio, or an object
         with a method `aiter_bytes` (a response of httpx2 or httpx), `iter_any` (the content of
-        an aiohttp response; the response will do), `read1` or `read` (an asyncio.StreamReader,
-        an asynchronous file), `receive` or `receive_some` (a response of a transport), which
-        end with an empty chunk.
-    decoder, errors: as for `decode`; TypeError for a source that is not asynchronous.
+        an aiohttp response, or the response itself), `read1` or `read` (an asyncio.StreamReader,
+        an asynchronous file), `receive` or `receive_some` (a response of a transport). The last
+        four end with an empty chunk.
+    decoder: as for `decode`.
 
-    To leave early, use `contextlib.aclosing`: it closes what was made to read the source. After
-    an error each further step raises it again; after a cancellation, one over a generator, such
-    as that of a response, raises a LocalProtocolError.
-    Items that have arrived are handed out without a checkpoint.
+    To leave early, use `async with adecode(...) as items`. Items that have arrived are returned
+    without a checkpoint.
+
+    Raises TypeError, naming the argument, for any other source or decoder; when iterated, the
+    same errors as `decode`. Each further step raises the error again.
     """
-    return AsyncItems(source, SSEDecoder() if decoder is None else decoder)
+    return AsyncItems(source, _checked_decoder(decoder))
 
 
 class AsyncItems(Generic[T]):
-    """The iterator that `adecode` returns. It starts no task and opens nothing of its own."""
+    """The asynchronous iterator that `adecode` returns.
 
-    def __init__(self, source: Any, decoder: Decoder[T]) -> None:
+    It starts no task. As a context manager, it is closed at the end.
+    """
+
+    def __init__(self, source: AsyncSource, decoder: Decoder[T]) -> None:
         self._source = source
         self._chunks = _async_chunks(source)
         self._decoder = decoder
         self._items: Iterator[T] = iter(())
-        # What went wrong: raised by each further step.
+        # Raised by each further step.
         self._error: Exception | None = None
         self._over = False
         self._busy = False
@@ -144,16 +235,15 @@ class AsyncItems(Generic[T]):
             self._error = error
             return []
         except BaseException as error:
-            # A cancellation: a stream can be read on, but what is left of a generator looks like
-            # an end.
+            # A cancelled generator is finished: going on would look like the end of the stream.
             if isinstance(self._chunks, AsyncGenerator):
                 self._error = LocalProtocolError(f"the iteration was ended before by {error!r}")
             raise
 
     async def aclose(self) -> None:
-        """End the iteration, and close what was made to read the source, but not the source.
+        """End the iteration, and close the iterator made from the source, but not the source.
 
-        Raises LocalProtocolError while another task waits for an item: cancel that.
+        Raises LocalProtocolError while another task waits for an item: cancel that task first.
         """
         if self._busy:
             raise LocalProtocolError("another task is waiting for the next item")
@@ -163,24 +253,30 @@ class AsyncItems(Generic[T]):
         if isinstance(chunks, AsyncGenerator) and chunks is not self._source:
             await chunks.aclose()
 
+    async def __aenter__(self) -> AsyncItems[T]:
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        await self.aclose()
+
 
 def _async_chunks(source: Any) -> AsyncIterator[Any]:
     if hasattr(source, "aiter_bytes"):
         chunks: AsyncIterator[Any] = source.aiter_bytes()
         return chunks
-    # Before `read`, because the readers of aiohttp have that too, and its responses have one
-    # that returns the whole body.
+    # Before `read`: aiohttp's content has that too, and its response has one for the whole body.
     for reader in (source, getattr(source, "content", None)):
         iter_any = getattr(reader, "iter_any", None)
         if iter_any is not None:
             return aiter(iter_any())
+    is_sync = hasattr(source, "__iter__") and not hasattr(source, "__aiter__")
     # Before iteration, which is by line for readers and files, and fails on long lines.
     for name in ("read1", "read"):
         read = getattr(source, name, None)
-        if read is not None:
+        if read is not None and not is_sync:
             return _Reads(read, _CHUNK)
-    # Before `receive`, because the streams of anyio and trio know their end: a memory stream
-    # may well carry an empty chunk.
+    # Before `receive`: the streams of anyio and trio know their end, and an empty chunk of a
+    # memory stream is not it.
     if hasattr(source, "__aiter__"):
         return aiter(source)
     for name in ("receive", "receive_some"):
@@ -188,8 +284,8 @@ def _async_chunks(source: Any) -> AsyncIterator[Any]:
         if receive is not None:
             return _Reads(receive)
     raise TypeError(
-        f"adecode() takes an asynchronous iterable of bytes, not {type(source).__name__}: "
-        "decode() takes one that is not"
+        f"source must be an asynchronous source of bytes, got {type(source).__name__}:"
+        " decode() takes others"
     )
 
 
@@ -203,7 +299,7 @@ class _Reads(AsyncIterator[Any]):
     async def __anext__(self) -> Any:
         chunk = self._read(*self._arguments)
         if not hasattr(chunk, "__await__"):
-            raise TypeError("adecode() takes an asynchronous source: decode() takes this one")
+            raise TypeError("source must be asynchronous: decode() takes others")
         chunk = await chunk
         if len(chunk) == 0:
             raise StopAsyncIteration

@@ -1,17 +1,26 @@
-"""The SSEDecoder that serves, compiled or in Python, and the decoder for a media type."""
+"""The SSEDecoder class in use, compiled or in Python, and the decoder for a media type."""
 
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+import warnings
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from ._input import expect_type
 from ._json_lines import JSONSeqDecoder, NDJSONDecoder
 from ._sse import SSEDecoder
 
 if not TYPE_CHECKING and os.environ.get("SSEPARSE_PURE_PYTHON", "0") in ("", "0"):
-    with suppress(ImportError):
+    try:
         from ._speedups import SSEDecoder
+    except ModuleNotFoundError:  # it was not built
+        pass
+    except ImportError as error:
+        warnings.warn(
+            f"SSEDecoder is slow: the compiled one cannot be used: {error}",
+            RuntimeWarning,
+            stacklevel=2,
+        )
 
 __all__ = ["Decoder", "SSEDecoder", "decoder_for", "essence"]
 
@@ -19,12 +28,12 @@ Item = TypeVar("Item")
 
 
 class Decoder(Protocol[Item]):
-    """Turns bytes in chunks of any size into items, up to an end."""
+    """Turns bytes, in chunks of any size, into items."""
 
     def feed(self, data: bytes | bytearray | memoryview, /) -> list[Item]:
         """Return the items that `data` completes, in order.
 
-        Raises RemoteProtocolError; the items before the error are its `events`.
+        Raises RemoteProtocolError, with the items before the error as its `events`.
         """
         ...
 
@@ -49,7 +58,7 @@ _DECODERS: dict[str, type[SSEDecoder[Any] | NDJSONDecoder[Any] | JSONSeqDecoder[
 
 
 def essence(content_type: str | None) -> str:
-    """Return the media type of a Content-Type field, in lower case, without its parameters."""
+    """Return the media type of a Content-Type field in lower case, without parameters."""
     return (content_type or "").partition(";")[0].strip(" \t").lower()
 
 
@@ -59,11 +68,12 @@ def decoder_for(
     """Return a new decoder, with default options, for the value of a Content-Type field.
 
     content_type: the media type; case and parameters, such as a charset, are ignored. The
-        structured suffix `+json-seq` means JSON text sequences too (RFC 8091). None: the field
-        is missing.
+        structured suffix `+json-seq` means JSON text sequences (RFC 8091). None: no such field.
 
-    Raises ValueError, naming the known media types, for any other media type.
+    Raises ValueError, naming the known media types, for any other; TypeError for another type.
     """
+    if content_type is not None:
+        expect_type("content_type", content_type, str, "a str or None")
     media_type = essence(content_type)
     if media_type.endswith("+json-seq"):
         return JSONSeqDecoder()
@@ -71,4 +81,6 @@ def decoder_for(
         return _DECODERS[media_type]()
     except KeyError:
         known = ", ".join(_DECODERS)
-        raise ValueError(f"no decoder for {content_type!r}; known media types: {known}") from None
+        raise ValueError(
+            f"content_type must have a media type of {known}, got {content_type!r}"
+        ) from None

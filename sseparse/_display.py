@@ -1,8 +1,10 @@
-"""How text from elsewhere is shown: on one line, without secrets, harmless to a terminal."""
+"""Foreign text made fit to show: on one line, without secrets, harmless to a terminal."""
 
 from __future__ import annotations
 
-# Control characters, but for LF and TAB, which belong to text.
+import re
+
+# Control characters except LF and TAB.
 _CONTROL = {
     code: "\N{REPLACEMENT CHARACTER}"
     for code in [*range(0x20), *range(0x7F, 0xA0)]
@@ -17,18 +19,18 @@ def one_line(text: str) -> str:
 
 
 def terminal_safe(text: str) -> str:
-    """Return `text` with control characters, which steer a terminal, replaced by U+FFFD."""
+    """Return `text` with its control characters, except LF and TAB, replaced by U+FFFD."""
     return text.translate(_CONTROL)
 
 
 def redacted_url(url: str) -> str:
     """Return `url` without user information, query and fragment, which may be secret."""
-    # Imported late: `import sseparse` needs no URLs.
+    # Imported late: `import sseparse` parses no URLs.
     from urllib.parse import urlsplit
 
     try:
         address = urlsplit(url)
-        # A password with a "/" in it leaves its beginning where the port belongs.
+        # The start of a password that contains "/" is parsed as the port.
         _ = address.port
     except ValueError:
         return "a malformed URL"
@@ -37,3 +39,10 @@ def redacted_url(url: str) -> str:
     if "@" in url.partition("//")[2][len(address.netloc) :]:
         return f"{address.scheme}://{address.hostname}"
     return f"{address.scheme}://{address.netloc.rpartition('@')[2]}{address.path}"
+
+
+def redacted_location(location: str) -> str:
+    """Return the value of a Location field without user information, query and fragment."""
+    path = re.split("[?#]", location)[0]
+    is_url = re.match(r"(?:[a-zA-Z][a-zA-Z0-9+.-]*:)?//", path)
+    return redacted_url(location) if is_url else path

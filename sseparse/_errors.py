@@ -1,40 +1,38 @@
 """The exception tree.
 
 ProtocolError
-├── LocalProtocolError        you did something the protocol does not allow
-└── RemoteProtocolError       the other side did
+├── LocalProtocolError        this side broke the protocol
+└── RemoteProtocolError       the other side broke it
     ├── EventTooLarge
     ├── InvalidJSON
     ├── IncompleteStream
     └── UnexpectedResponse
 
-Everything worth knowing is an attribute; no message has to be parsed. `args` are the
-constructor's arguments, so that the exceptions survive pickling and copying.
+All facts are attributes: no message has to be parsed. `args` are the constructor's arguments, so
+that the exceptions survive pickling and copying.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
-from ._display import one_line, redacted_url
+from ._display import one_line, redacted_location
 
 
 class ProtocolError(Exception):
-    """The base of every error that sseparse itself raises about a stream."""
+    """The base of all errors about a stream."""
 
 
 class LocalProtocolError(ProtocolError):
-    """This side used a decoder or a stream in a state that does not allow it."""
+    """A decoder or a stream was used in a state that does not allow it."""
 
 
 class RemoteProtocolError(ProtocolError):
-    """The other side sent something that cannot be accepted.
+    """The other side sent bytes that cannot be accepted.
 
-    `events` holds the items that were complete before the error in the same call of `feed` or
-    `close`, in order. The drivers (`decode`, `adecode`) deliver them before they raise, and
-    leave the list empty.
+    events: the items that the failed call of `feed` or `close` completed before the error, in
+        order. The drivers (`decode`, `adecode`) yield them first, and leave the list empty.
     """
 
     def __init__(self, *args: object) -> None:
@@ -43,7 +41,10 @@ class RemoteProtocolError(ProtocolError):
 
 
 class EventTooLarge(RemoteProtocolError):
-    """An event, or a line, grew beyond the decoder's limit of `limit` bytes."""
+    """An event or a line is larger than the decoder's limit.
+
+    limit: in bytes.
+    """
 
     def __init__(self, limit: int) -> None:
         super().__init__(limit)
@@ -54,12 +55,13 @@ class EventTooLarge(RemoteProtocolError):
 
 
 class InvalidJSON(RemoteProtocolError):
-    """A text that should have been JSON is not, or is not UTF-8.
+    """A text is not JSON, or not UTF-8.
 
-    `reason` says why. `line` is the start of the text, at most 256 bytes. `line_number` (from 1)
-    and `offset` (of the text's first byte in the stream, in bytes, from 0) say where it stood.
-    The line number is None where texts are no lines, and both are for the data of an event, all of
-    which is in `data` then.
+    reason: the cause, in words.
+    line: the first 256 bytes of the text.
+    line_number: from 1; None for JSON text sequences and for an event's data.
+    offset: of the text's first byte in the stream, in bytes from 0; None for an event's data.
+    data: all of an event's data, else None.
     """
 
     MAX_LINE = 256
@@ -71,7 +73,7 @@ class InvalidJSON(RemoteProtocolError):
         line_number: int | None = None,
         offset: int | None = None,
     ) -> None:
-        self.data = line if offset is None else None
+        self.data: bytes | None = line if offset is None else None
         line = line[: self.MAX_LINE]
         super().__init__(reason, line, line_number, offset)
         self.reason = reason
@@ -86,9 +88,9 @@ class InvalidJSON(RemoteProtocolError):
 
 
 class IncompleteStream(RemoteProtocolError):
-    """The stream ended, cleanly or not, before what it carried was finished.
+    """The stream ended, cleanly or not, before its content was finished.
 
-    `text` is the text that had arrived. Where the network failed, the failure is `__cause__`.
+    text: the text that has arrived. If the network failed, its error is the `__cause__`.
     """
 
     def __init__(self, text: str = "") -> None:
@@ -101,11 +103,12 @@ class IncompleteStream(RemoteProtocolError):
 
 
 class UnexpectedResponse(RemoteProtocolError):
-    """The server answered, but not with a stream that can be read.
+    """The server's response is not a stream that can be decoded.
 
-    `status` is the HTTP status, `headers` its header fields with lower-case names, `body` the
-    start of the body, whose first words the message shows. `retry_after` is the number of
-    seconds for which the server asks to wait, or None.
+    status: the HTTP status.
+    headers: the header fields, names in lower case.
+    body: the start of the body; the message shows its first words.
+    retry_after: the seconds for which the server asks to wait, or None.
     """
 
     SHOWN = 300
@@ -130,13 +133,7 @@ class UnexpectedResponse(RemoteProtocolError):
             words = words[: self.SHOWN] + "…"
         message = f"HTTP {self.status} ({content_type}): {words or 'empty body'}"
         if 300 <= self.status < 400 and (location := self.headers.get("location")):
-            message += f" (redirects to {_without_query(location)[: self.SHOWN]})"
+            message += f" (redirects to {redacted_location(location)[: self.SHOWN]})"
         if self.retry_after is not None and self.retry_after > 0:
             message += f" (retry after {self.retry_after:.0f} seconds)"
         return one_line(message)
-
-
-def _without_query(location: str) -> str:
-    path = re.split("[?#]", location)[0]
-    is_url = re.match(r"(?:[a-zA-Z][a-zA-Z0-9+.-]*:)?//", path)
-    return redacted_url(location) if is_url else path

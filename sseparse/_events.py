@@ -1,4 +1,4 @@
-"""What an event-stream decoder returns. One class for each meaning, all immutable."""
+"""The items of an event stream: one immutable class for each meaning."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from typing import Any
 class ServerSentEvent:
     """One dispatched event, as a browser's EventSource would deliver it.
 
-    `event` is the event type, `data` the data lines joined by LF, `id` the last event ID in
-    force at the dispatch, which may have been set by an earlier event. `retry` is the
-    reconnection time in milliseconds if this block set one, else None.
+    event: the event type, "message" by default.
+    data: the data lines, joined by LF.
+    id: the last event ID in force, which an earlier event may have set.
+    retry: the reconnection time in milliseconds if this block set it, else None.
 
     HTML Standard, 9.2.6 "Interpreting an event stream", "dispatch the event".
     """
@@ -25,15 +26,18 @@ class ServerSentEvent:
     retry: int | None = None
 
     def json(self, loads: Callable[[str], Any] = json.loads) -> Any:
-        """Return `data` parsed as JSON by `loads`; what `loads` raises is passed on."""
+        """Return `data` parsed as JSON.
+
+        loads: the parser; its errors are raised unchanged.
+        """
         return loads(self.data)
 
 
 class MutableServerSentEvent:
     """An event under construction: fill the fields, then set `__class__` to ServerSentEvent.
 
-    The `__init__` of a frozen dataclass takes four times as long, and it would be most of the
-    cost of an event. Python allows the change of class because the slots are the same.
+    The `__init__` of a frozen dataclass takes four times as long, most of the cost of an event.
+    Python allows the change of class because the slots are the same.
     """
 
     __slots__ = ("data", "event", "id", "retry")
@@ -46,14 +50,20 @@ class MutableServerSentEvent:
 
 @dataclass(frozen=True, slots=True)
 class Comment:
-    """A comment line: `text` is what follows the colon and one optional space."""
+    """A comment line.
+
+    text: the rest of the line, after the colon and one optional space.
+    """
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class UnknownField:
-    """A field with a name that the standard does not know, such as `error: {...}`."""
+    """A field that the standard does not define, such as `error: {...}`.
+
+    name, value: the line before and after the first colon, without one optional space.
+    """
 
     name: str
     value: str

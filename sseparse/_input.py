@@ -1,31 +1,51 @@
-"""What every decoder does with the bytes that it is fed."""
+"""Checks that the decoders share: of their arguments, and of the bytes they are fed."""
 
 from __future__ import annotations
 
-from typing import cast
+import sys
+from operator import index
+from typing import Any, cast
 
 _BOM = b"\xef\xbb\xbf"
 
 
-def as_bytes(data: object) -> bytes:
-    """Return `data` as bytes of its own; raise TypeError for what is not bytes-like.
+def expect_type(name: str, value: object, kind: type, words: str) -> None:
+    """Raise TypeError, naming the argument, unless `value` is an instance of `kind`."""
+    if not isinstance(value, kind):
+        raise TypeError(f"{name} must be {words}, got {type(value).__name__}")
 
-    The caller may go on to change a bytearray, so nothing may refer to it later.
+
+def checked_limit(name: str, value: Any) -> int:
+    """Return the limit in bytes; None, for no limit, becomes sys.maxsize.
+
+    Raises TypeError and ValueError, naming the argument, unless it is None or at least 1.
+    """
+    if value is None:
+        return sys.maxsize
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise TypeError(f"{name} must be an int or None, got {type(value).__name__}")
+    if index(value) < 1:
+        raise ValueError(f"{name} must be at least 1, got {value!r}")
+    return min(index(value), sys.maxsize)
+
+
+def as_bytes(data: object) -> bytes:
+    """Return a copy of `data` as bytes: the caller may go on to change a bytearray.
+
+    Raises TypeError unless `data` is bytes, a bytearray or a memoryview.
     """
     if isinstance(data, bytes | bytearray | memoryview):
         return bytes(cast("memoryview", data))
+    message = f"data must be bytes, bytearray or memoryview, got {type(data).__name__}"
     if isinstance(data, str):
-        raise TypeError(
-            "a decoder takes bytes, not str: feed it the raw body of the response, "
-            "a file opened in binary mode, or text.encode()"
-        )
-    raise TypeError(f"a decoder takes bytes, bytearray or memoryview, not {type(data).__name__}")
+        message += ": feed the raw body, a file opened in binary mode, or text.encode()"
+    raise TypeError(message)
 
 
 def without_bom(head: bytearray, data: bytes) -> bytes | None:
-    """Return the start of a stream, `head` and `data`, without the byte order mark, if it has one.
+    """Return the start of a stream, `head` and `data`, without its byte order mark.
 
-    None means that it is too short to tell: then all of it is in `head`, else nothing is.
+    None: too few bytes to tell. They are kept in `head`, which is empty otherwise.
     """
     start = bytes(head) + data
     head.clear()

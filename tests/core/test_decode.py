@@ -245,7 +245,7 @@ def test_decode_tells_by_the_decoder_that_the_stream_was_cut() -> None:
 
 @pytest.mark.parametrize("source", [STREAM.decode(), [STREAM.decode()], io.StringIO("data: a")])
 def test_decode_refuses_text(source: Any) -> None:
-    with pytest.raises(TypeError, match="not str: feed it the raw body"):
+    with pytest.raises(TypeError, match=r"must be bytes, .* got str"):
         list(decode(source))
 
 
@@ -254,10 +254,33 @@ async def generated(*chunks: bytes) -> AsyncGenerator[bytes, None]:
         yield chunk
 
 
-@pytest.mark.parametrize("source", [generated(), 7, None], ids=["async generator", "int", "None"])
-def test_decode_refuses_what_is_not_iterable(source: Any) -> None:
-    with pytest.raises(TypeError, match=r"adecode\(\) takes an asynchronous one"):
-        list(decode(source))
+class AsyncFile:
+    async def read(self, size: int) -> Any:
+        return "data: a\n\n"
+
+
+@pytest.mark.parametrize(
+    "source",
+    [generated(), AsyncFile(), asyncio.StreamReader, "text", 7, None],
+    ids=lambda source: getattr(source, "__name__", type(source).__name__),
+)
+def test_decode_refuses_at_once_what_it_cannot_read(source: Any) -> None:
+    message = f"^source must be bytes, .* got {type(source).__name__}: adecode"
+    with pytest.raises(TypeError, match=message):
+        decode(source)
+
+
+@pytest.mark.parametrize(
+    ("decoder", "message"),
+    [
+        (SSEDecoder, "decoder must be an instance, got the class SSEDecoder"),
+        ("sse", "decoder must have feed and close, got str"),
+    ],
+)
+def test_drivers_refuse_at_once_what_is_no_decoder(decoder: Any, message: str) -> None:
+    for drive in (decode, adecode):
+        with pytest.raises(TypeError, match=f"^{message}$"):
+            drive(Body(), decoder)
 
 
 @pytest.mark.parametrize("chunks", [[b"1\n2\nx\n3\n"], [b"1\n", b"2\n", b"x"]], ids=repr)
@@ -516,26 +539,31 @@ async def test_adecode_drives_the_decoder_that_it_is_given() -> None:
     assert [value async for value in adecode(generated(b"1\n", b"2"), NDJSONDecoder())] == [1, 2]
 
 
-@pytest.mark.parametrize("source", [STREAM, [STREAM], 7, None], ids=lambda s: type(s).__name__)
-def test_adecode_refuses_what_is_not_asynchronous(source: Any) -> None:
-    with pytest.raises(TypeError, match=f"not {type(source).__name__}: decode"):
+@pytest.mark.parametrize(
+    "source",
+    [STREAM, [STREAM], io.BytesIO(STREAM), "text", 7, None],
+    ids=lambda source: type(source).__name__,
+)
+def test_adecode_refuses_at_once_what_it_cannot_read(source: Any) -> None:
+    message = f"^source must be an asynchronous source .* got {type(source).__name__}: decode"
+    with pytest.raises(TypeError, match=message):
         adecode(source)
 
 
 @pytest.mark.anyio
-async def test_adecode_refuses_a_file_that_is_not_asynchronous() -> None:
-    with pytest.raises(TypeError, match=r"decode\(\) takes this one"):
-        await anext(adecode(io.BytesIO(STREAM)))
+async def test_adecode_refuses_a_read_that_does_not_wait() -> None:
+    class Reader:
+        def read(self, size: int) -> Any:
+            return STREAM
+
+    with pytest.raises(TypeError, match="source must be asynchronous"):
+        await anext(adecode(Reader()))
 
 
 @pytest.mark.anyio
 async def test_adecode_refuses_text() -> None:
-    class TextFile:
-        async def read(self, size: int) -> str:
-            return "data: a\n\n"
-
-    with pytest.raises(TypeError, match="not str: feed it the raw body"):
-        await anext(adecode(TextFile()))
+    with pytest.raises(TypeError, match=r"data must be bytes, .* got str: feed the raw body"):
+        await anext(adecode(AsyncFile()))
 
 
 # adecode: errors, leaving early, cancellation
@@ -607,7 +635,7 @@ async def test_adecode_does_not_skip_a_chunk_that_is_no_bytes() -> None:
         events = adecode(source)
         assert (await anext(events)).data == "a"
         for _ in range(2):
-            with pytest.raises(TypeError, match="not str"):
+            with pytest.raises(TypeError, match=r"data must be bytes, .* got str"):
                 await anext(events)
 
 
@@ -669,7 +697,7 @@ async def test_leaving_early_leaves_nothing_open(
     source: Callable[[str], AbstractAsyncContextManager[Any]], server: Server
 ) -> None:
     server.disconnected.clear()
-    async with source(f"{server.url}/endless") as response, aclosing(adecode(response)) as events:
+    async with source(f"{server.url}/endless") as response, adecode(response) as events:
         assert (await anext(events)).data == "a"
     await leaves_nothing_open(server)
 
@@ -680,7 +708,7 @@ async def test_leaving_aiohttp_early_leaves_nothing_open(server: Server) -> None
     server.disconnected.clear()
     async with (
         aiohttp_response(f"{server.url}/endless") as response,
-        aclosing(adecode(response)) as events,
+        adecode(response) as events,
     ):
         assert (await anext(events)).data == "a"
     await leaves_nothing_open(server)
@@ -694,7 +722,7 @@ async def leaves_nothing_open(server: Server) -> None:
 @pytest.mark.anyio
 async def test_closing_ends_the_iteration_and_what_was_made_to_read_the_source() -> None:
     body = Body(b"data: a\n\ndata: b\n\n")
-    async with aclosing(adecode(body)) as events:
+    async with adecode(body) as events:
         assert (await anext(events)).data == "a"
         assert not body.closed
     assert body.closed

@@ -47,7 +47,12 @@ def test_each_decoder_is_a_new_one() -> None:
     ],
 )
 def test_other_media_types_are_refused_and_the_known_ones_named(content_type: str | None) -> None:
-    with pytest.raises(ValueError, match="no decoder for") as caught:
+    with pytest.raises(ValueError, match="content_type must have a media type of ") as caught:
         decoder_for(content_type)
     assert repr(content_type) in str(caught.value)
     assert all(essence in str(caught.value) for essence in list(DECODERS)[:-1])
+
+
+def test_content_type_must_be_text() -> None:
+    with pytest.raises(TypeError, match=r"^content_type must be a str or None, got int$"):
+        decoder_for(5)  # type: ignore[arg-type]

@@ -76,15 +76,15 @@ def test_encoded_event(arguments: dict[str, Any], encoded: bytes) -> None:
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
-        ({"event": "a\nb"}, r"an event type cannot contain '\\n'"),
-        ({"event": "a\rb"}, r"an event type cannot contain '\\r'"),
-        ({"event": "a\n"}, r"an event type cannot contain '\\n'"),
-        ({"event": ""}, "an event type is not empty"),
-        ({"id": "a\nb"}, r"an event ID cannot contain '\\n'"),
-        ({"id": "a\rb"}, r"an event ID cannot contain '\\r'"),
-        ({"id": "a\0b"}, r"an event ID cannot contain '\\x00'"),
-        ({"retry": -1}, r"a reconnection time is from 0 to 2\*\*63 - 1: -1"),
-        ({"retry": 2**63}, r"is from 0 to 2\*\*63 - 1: 9223372036854775808"),
+        ({"event": "a\nb"}, r"event must not be empty or contain CR or LF, got 'a\\nb'"),
+        ({"event": "a\rb"}, r"event must not be empty or contain CR or LF, got 'a\\rb'"),
+        ({"event": "a\n"}, r"event must not be empty or contain CR or LF, got 'a\\n'"),
+        ({"event": ""}, "event must not be empty or contain CR or LF, got ''"),
+        ({"id": "a\nb"}, r"id must not contain CR, LF or NUL, got 'a\\nb'"),
+        ({"id": "a\rb"}, r"id must not contain CR, LF or NUL, got 'a\\rb'"),
+        ({"id": "a\0b"}, r"id must not contain CR, LF or NUL, got 'a\\x00b'"),
+        ({"retry": -1}, r"retry must be from 0 to 2\*\*63 - 1, got -1"),
+        ({"retry": 2**63}, r"retry must be from 0 to 2\*\*63 - 1, got 9223372036854775808"),
         ({"data": "\ud800"}, "surrogates not allowed"),
     ],
     ids=repr,
@@ -92,6 +92,27 @@ def test_encoded_event(arguments: dict[str, Any], encoded: bytes) -> None:
 def test_injection_is_refused(arguments: dict[str, Any], why: str) -> None:
     with pytest.raises(ValueError, match=why):
         encode_event(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        ({"data": 5}, "data must be a str, got int"),
+        ({"data": b"x"}, "data must be a str, got bytes"),
+        ({"event": 5}, "event must be a str or None, got int"),
+        ({"id": 5}, "id must be a str or None, got int"),
+        ({"retry": "5"}, "retry must be an int or None, got str"),
+    ],
+    ids=repr,
+)
+def test_argument_of_another_type_is_named(arguments: dict[str, Any], why: str) -> None:
+    with pytest.raises(TypeError, match=f"^{why}$"):
+        encode_event(**arguments)
+
+
+def test_comment_must_be_text() -> None:
+    with pytest.raises(TypeError, match=r"^text must be a str, got int$"):
+        encode_comment(5)  # type: ignore[arg-type]
 
 
 def test_empty_comment_is_a_heartbeat() -> None:
@@ -116,5 +137,5 @@ def test_json_over_several_lines_is_refused(end: str) -> None:
     def dumps(value: Any) -> str:
         return json.dumps(value, indent=1).replace("\n", end)
 
-    with pytest.raises(ValueError, match="dumps must not indent"):
+    with pytest.raises(ValueError, match="dumps must return one line, without indentation, got"):
         encode_json_line([1], dumps)

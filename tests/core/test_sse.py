@@ -357,14 +357,14 @@ def test_changing_a_bytearray_after_feed_changes_nothing(
 
 
 def test_str_is_refused_with_a_word_on_the_raw_body(decoder_class: DecoderClass) -> None:
-    with pytest.raises(TypeError, match=r"not str: feed it the raw body .*encode\(\)"):
+    with pytest.raises(TypeError, match=r"data must be bytes.* got str: feed the raw body"):
         decoder_class().feed("data: a\n\n")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("value", [None, 7, [1], ["data"]], ids=repr)
 def test_what_is_no_bytes_is_refused(decoder_class: DecoderClass, value: Any) -> None:
     decoder = decoder_class()
-    with pytest.raises(TypeError, match=f"not {type(value).__name__}"):
+    with pytest.raises(TypeError, match=f"data must be bytes, .* got {type(value).__name__}"):
         decoder.feed(value)
     assert decoder.feed(b"data: a\n\n") == data("a")
 
@@ -373,33 +373,48 @@ def test_what_is_no_bytes_is_refused(decoder_class: DecoderClass, value: Any) ->
 def test_last_event_id_that_no_stream_could_set_is_refused(
     decoder_class: DecoderClass, character: str
 ) -> None:
-    with pytest.raises(ValueError, match="last event ID"):
+    with pytest.raises(ValueError, match="last_event_id must not contain CR, LF or NUL, got 'a"):
         decoder_class(last_event_id=f"a{character}b")
 
 
 @pytest.mark.parametrize(
-    "options",
+    ("option", "error"),
     [
-        {"last_event_id": b"a"},
-        {"last_event_id": None},
-        {"last_event_id": ["a"]},
-        {"max_event_size": 2.5},
-        {"max_event_size": float("inf")},
-        {"max_event_size": "1"},
+        ({"last_event_id": b"a"}, TypeError("last_event_id must be a str, got bytes")),
+        ({"last_event_id": None}, TypeError("last_event_id must be a str, got NoneType")),
+        ({"last_event_id": ["a"]}, TypeError("last_event_id must be a str, got list")),
+        ({"max_event_size": 2.5}, TypeError("max_event_size must be an int or None, got float")),
+        ({"max_event_size": "5"}, TypeError("max_event_size must be an int or None, got str")),
+        ({"max_event_size": True}, TypeError("max_event_size must be an int or None, got bool")),
+        ({"max_event_size": 0}, ValueError("max_event_size must be at least 1, got 0")),
+        ({"max_event_size": -1}, ValueError("max_event_size must be at least 1, got -1")),
     ],
     ids=repr,
 )
-def test_option_of_another_type_is_refused(
-    decoder_class: DecoderClass, options: dict[str, Any]
+def test_wrong_option_is_named(
+    decoder_class: DecoderClass, option: dict[str, Any], error: Exception
 ) -> None:
-    with pytest.raises(TypeError):
-        decoder_class(**options)
+    with pytest.raises(type(error)) as caught:
+        decoder_class(**option)
+    assert str(caught.value) == str(error)
 
 
-@pytest.mark.parametrize("limit", [0, -1])
-def test_limit_that_allows_nothing_is_refused(decoder_class: DecoderClass, limit: int) -> None:
-    with pytest.raises(ValueError, match="max_event_size must be at least 1"):
-        decoder_class(max_event_size=limit)
+class Whole:
+    def __index__(self) -> int:
+        return 3
+
+
+@pytest.mark.parametrize("limit", [2**80, Whole()], ids=["2**80", "an object with __index__"])
+def test_any_whole_number_is_a_limit(decoder_class: DecoderClass, limit: Any) -> None:
+    assert decoder_class(max_event_size=limit).feed(b"x\n\n") == []
+
+
+@pytest.mark.parametrize("flag", ["comments", "unknown_fields", "dispatch_at_eof"])
+def test_truth_of_a_flag_counts(decoder_class: DecoderClass, flag: str) -> None:
+    options: dict[str, Any] = {flag: "yes"}
+    decoder = decoder_class(**options)
+    items = decoder.feed(b": a\nb\n\ndata: c") + decoder.close()
+    assert len(items) == 1
 
 
 def test_options_have_names(decoder_class: DecoderClass) -> None:
@@ -412,14 +427,14 @@ def test_options_have_names(decoder_class: DecoderClass) -> None:
 
 def test_long_line_in_single_bytes(decoder_class: DecoderClass) -> None:
     decoder = decoder_class()
-    stream = b"data: " + b"x" * 1_000_000 + b"\n\n"
+    stream = b"data: " + b"x" * 300_000 + b"\n\n"
     events = [event for byte in stream for event in decoder.feed(bytes([byte]))]
-    assert events == data("x" * 1_000_000)
+    assert events == data("x" * 300_000)
 
 
 @pytest.mark.parametrize("size", [1, 11, 10_000, 10**9], ids="chunks of {}".format)
-def test_hundred_thousand_data_lines_in_one_event(decoder_class: DecoderClass, size: int) -> None:
-    lines = [str(number) for number in range(100_000)]
+def test_thirty_thousand_data_lines_in_one_event(decoder_class: DecoderClass, size: int) -> None:
+    lines = [str(number) for number in range(30_000)]
     stream = "".join(f"data: {line}\n" for line in lines).encode() + b"\ndata: next\n\n"
     decoder = decoder_class()
     events = []
@@ -428,7 +443,7 @@ def test_hundred_thousand_data_lines_in_one_event(decoder_class: DecoderClass, s
     assert events == data("\n".join(lines), "next")
 
 
-@pytest.mark.parametrize("count", [1023, 1024, 1025, 1026, 2049, 3000])
+@pytest.mark.parametrize("count", [1, 2, 3000])
 def test_data_lines_are_all_kept_when_the_blank_line_comes_alone(
     decoder_class: DecoderClass, count: int
 ) -> None:
@@ -463,7 +478,7 @@ def test_hundred_thousand_empty_chunks_and_blank_lines(decoder_class: DecoderCla
 @pytest.mark.parametrize("chunk_size", [1024, 65536, 10**9], ids="chunks of {}".format)
 @pytest.mark.parametrize(
     "stream",
-    [b"data: " + b"x" * 8_000_000 + b"\n\n", b"data: xy\n" * 100_000 + b"\n"],
+    [b"data: " + b"x" * 2_000_000 + b"\n\n", b"data: xy\n" * 30_000 + b"\n"],
     ids=["one line", "many lines"],
 )
 def test_memory_of_a_large_event_is_at_most_3_6_times_its_size(

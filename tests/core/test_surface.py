@@ -20,6 +20,7 @@ PUBLIC = {
     # drivers
     "decode",
     "adecode",
+    "AsyncItems",
     # encoders
     "encode_event",
     "encode_comment",
