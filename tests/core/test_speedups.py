@@ -355,7 +355,7 @@ events.Comment = Comment
     ("change", "reason"),
     [
         ("import sseparse._sse as s; del s.checked_options", "_sse has no checked_options"),
-        (NEW_LAYOUT, "Comment has more slots than expected"),
+        (NEW_LAYOUT, "the layout of Comment has changed"),
     ],
 )
 def test_a_part_of_another_version_is_not_used_and_a_warning_says_so(
