@@ -104,17 +104,17 @@ def decode(source: Source, decoder: Decoder[Any] | None = None) -> Generator[Any
 
     source: an iterable of bytes, bytes, or an object with a method `iter_bytes` (a response of
         httpx2 or httpx), `read1` or `read` (a binary file, a response of urllib).
-    decoder: None for an SSEDecoder with its default options. Afterwards, its `incomplete` says
-        whether the stream was cut inside an event.
+    decoder: by default, an SSEDecoder with its default options. After the last item, the
+        `incomplete` of an SSEDecoder says whether the stream was cut inside an event.
 
     Raises TypeError, naming the argument, for any other source or decoder; the errors of the
     decoder, after the items before the error; the errors of the source.
     """
-    return _items(source, _chunks(source), _checked_decoder(decoder))
+    return _items(_checked_decoder(decoder), _chunks(source), source)
 
 
 def _items(
-    source: object, chunks: Iterator[Any], decoder: Decoder[Any]
+    decoder: Decoder[Any], chunks: Iterator[Any], source: object
 ) -> Generator[Any, None, None]:
     try:
         for chunk in chunks:

@@ -55,7 +55,7 @@ def outcome(cls: type[Any], other: type[Any], options: dict[str, Any], chunks: l
         items += [*error.events, str(error)]
     state = dict(zip(_sse.SSEDecoder.__slots__, decoder.__getstate__(), strict=True))
     if state["_over"]:
-        # An ended stream does not go on: one of the classes may not have looked at its last byte.
+        # It does not matter any more, and one class has not looked at the last byte.
         del state["_after_cr"]
     return items, state, decoder.last_event_id, decoder.reconnection_time, decoder.incomplete
 

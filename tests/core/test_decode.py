@@ -39,8 +39,8 @@ from sseparse import (
     decode,
 )
 
-# With a line that is longer than asyncio's and aiohttp's readers take, and all that is cut in
-# funny places.
+# One line is longer than the line limits of asyncio's and aiohttp's readers. PIECES cut characters
+# and line ends.
 EVENTS = [
     ServerSentEvent(data="é漢🎉\n\u2028"),
     ServerSentEvent(data="x" * 200_000),
@@ -304,7 +304,7 @@ def test_decode_passes_an_error_of_the_source_on_after_the_items() -> None:
 
 
 class Body:
-    """A response of an HTTP library, as far as the drivers know one."""
+    """A response with the methods of httpx2 that the drivers call."""
 
     def __init__(self, *chunks: bytes) -> None:
         self.chunks = chunks
@@ -415,7 +415,7 @@ async def transport_response(url: str) -> AsyncIterator[Any]:
 
 
 class Receiver:
-    """A response of one of our transports: `receive` returns empty bytes at the end."""
+    """A response of a transport: `receive` returns empty bytes at the end."""
 
     def __init__(self, pieces: Iterator[bytes]) -> None:
         self.pieces = pieces
@@ -572,7 +572,7 @@ async def test_adecode_refuses_text() -> None:
 @pytest.mark.anyio
 @pytest.mark.parametrize("chunks", [[b"1\n2\nx\n3\n"], [b"1\n", b"2\n", b"x"]], ids=repr)
 async def test_adecode_delivers_the_items_before_an_error(chunks: list[bytes]) -> None:
-    async with aclosing(generated(*chunks)) as source:  # the caller's, so the caller closes it
+    async with aclosing(generated(*chunks)) as source:
         values = adecode(source, NDJSONDecoder())
         assert [await anext(values), await anext(values)] == [1, 2]
         with pytest.raises(InvalidJSON) as caught:
@@ -689,7 +689,7 @@ async def raises_after_the_events(source: Any, error: type[Exception]) -> None:
         await anext(events)
 
 
-# Both leave generators of their own suspended, which no caller can reach, and trio warns of it.
+# httpx2 and httpx leave generators of their own suspended, and trio warns of each.
 @pytest.mark.filterwarnings("ignore:Async generator 'http(core|x):ResourceWarning")
 @pytest.mark.anyio
 @pytest.mark.parametrize("source", [httpx2_async_response, httpx_async_response])
@@ -716,7 +716,7 @@ async def test_leaving_aiohttp_early_leaves_nothing_open(server: Server) -> None
 
 async def leaves_nothing_open(server: Server) -> None:
     assert await anyio.to_thread.run_sync(server.disconnected.wait, 10)
-    gc.collect()  # any ResourceWarning that is due comes now, and is an error
+    gc.collect()  # a ResourceWarning is an error
 
 
 @pytest.mark.anyio

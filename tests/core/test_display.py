@@ -13,7 +13,7 @@ from sseparse._display import one_line, redacted_location, redacted_url, termina
         ("https://h:80/x", "https://h:80/x"),
         ("https://user:secret@h:80/x?secret#secret", "https://h:80/x"),
         ("https://[::1]:80/x", "https://[::1]:80/x"),
-        # Not escaped, these end the host, and what follows looks like a path.
+        # Unescaped, "/" and "#" end the host, and the rest looks like a path or fragment.
         ("https://user:secret/secret@h/x", "a malformed URL"),
         ("https://user:1/secret@h/x", "https://user"),
         ("https://user:1#secret@h/x", "https://user"),

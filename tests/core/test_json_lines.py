@@ -23,8 +23,8 @@ from tests.support.strategies import chunked_json_streams, cut, json_streams, js
 
 AnyDecoder = NDJSONDecoder[Any] | JSONSeqDecoder[Any]
 DecoderClass = type[NDJSONDecoder[Any]] | type[JSONSeqDecoder[Any]]
-# The values, as their repr tells 1 from True and 1.0, how many texts were skipped, and the error:
-# its type, line number, offset and text.
+# The reprs of the values (they differ for 1, True and 1.0), the number of skipped texts, and the
+# error's type, line number, offset and text.
 Outcome = tuple[list[str], int, tuple[Any, ...] | None]
 
 BOM = b"\xef\xbb\xbf"
@@ -325,7 +325,7 @@ def test_json_seq_limit_is_of_the_bytes_of_a_text(stream: bytes, size: int) -> N
         assert error == (EventTooLarge, None, None, None)
 
 
-# Errors, as both decoders have them
+# Errors of both decoders
 
 
 @both_decoders
@@ -427,7 +427,7 @@ def test_each_line_is_loaded_once_whichever_are_invalid(
 @pytest.mark.parametrize("length", [1, 1000, 2**20 - 10, 2**20, 3 * 2**20])
 def test_lines_of_a_large_chunk_are_counted_on(length: int) -> None:
     record = b'"%s"' % (b"x" * length)
-    count = 3 * 2**20 // length + 2
+    count = 3 * 2**20 // len(record) + 2
     values, _, error = observe(NDJSONDecoder(), [b"1\n" + (record + b"\n") * count + b"x\n"])
     assert len(values) == 1 + count
     assert error == (InvalidJSON, 2 + count, 2 + count * (len(record) + 1), b"x")
@@ -580,7 +580,7 @@ def test_long_text_in_single_bytes(decoder_class: DecoderClass, begin: bytes) ->
 
 
 def test_text_of_many_lines_and_many_quotes() -> None:
-    # Where a text ends is found in linear time: quadratic would take minutes.
+    # In quadratic time this would take minutes.
     lines = b"\x1e[" + b'"\\"",\n' * 300_000 + b'""]\n'
     quotes = b'\x1e["' + b'\\"' * 1_000_000 + b'"]\n'
     assert [len(value) for value in JSONSeqDecoder(errors="raise").feed(lines + quotes)] == [

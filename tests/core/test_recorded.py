@@ -1,4 +1,4 @@
-"""Recorded bodies of real services, where there are any, against what another reader saw."""
+"""Recorded bodies of real services, compared with the values that another reader found."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The compiled SSEDecoder, beyond what it has in common with the one in Python (test_sse.py)."""
+"""The compiled SSEDecoder: its own rules. test_sse.py has those of both classes."""
 
 from __future__ import annotations
 
@@ -166,9 +166,8 @@ class TestState:
 
 
 def feed_everything() -> None:
-    """Go through every branch that allocates, the errors too."""
-    # All texts are new: of those that live anyway, as characters and literals do, one that is
-    # kept would not show.
+    """Run every branch that allocates, errors included."""
+    # All texts are new objects: a leaked reference to a literal would not be counted.
     text = b"text".decode()
     decoder = Compiled(comments=True, unknown_fields=True, max_event_size=200, last_event_id=text)
     decoder.feed(b"\xef\xbb")
@@ -197,13 +196,13 @@ def feed_everything() -> None:
 
 
 def test_no_reference_is_lost_or_kept_over_errors_and_early_exits() -> None:
-    # In a process of its own: what other tests leave behind, or let go of late, counts too.
+    # In a process of its own: garbage of other tests would be counted.
     code = """
 import gc
 import sys
 from tests.core.test_speedups import feed_everything
 
-# The interpreter keeps up to 4,096 names that it looked up, and a call from C makes new ones.
+# The interpreter caches up to 4,096 attribute names, and calls from C make new ones.
 clear_caches = getattr(sys, "_clear_internal_caches", None) or sys._clear_type_cache
 
 def count(rounds):
@@ -211,13 +210,13 @@ def count(rounds):
         feed_everything()
     gc.collect()
     clear_caches()
-    # Blocks tell what is kept alive; references, those to what lives anyway, such as classes.
+    # Blocks count leaked objects; references count leaks of objects that live anyway.
     return sys.getallocatedblocks() + sum(map(sys.getrefcount, gc.get_objects()))
 
 before = count(20)
 print(count(1000) - before)
 """
-    # What a round keeps or loses would be there a thousand times.
+    # A leak in each round would count a thousand.
     assert abs(int(python(code, PYTHONPATH=os.pathsep.join(sys.path)))) < 100
 
 
@@ -248,13 +247,13 @@ def test_an_allocation_that_fails_is_a_memory_error(stream: bytes) -> None:
             feed(stream)
         except MemoryError:
             failures += 1
-            # Items may be lost: it does not go on as if nothing had been.
+            # Items may be lost: the stream cannot go on.
             testcapi.remove_mem_hooks()
             with pytest.raises(LocalProtocolError, match="feed\\(\\) after a failure"):
                 decoder.feed(b"")
         finally:
             testcapi.remove_mem_hooks()
-        # It may have stopped anywhere, but it can start over.
+        # Wherever it stopped, it can start over.
         decoder.reset()
         assert decoder.feed(b"data: 1\n\n")[-1].data == "1"
     assert failures > 0
@@ -284,7 +283,7 @@ gc.set_threshold(1)
 for _ in range(2000):
     Finalized()
     decoder.feed(b"data: x\\n\\n" * 3)
-# Since 3.12 a collection waits for the end of the call.
+# Since 3.12 garbage is collected after the call.
 said_something = bool(said) or sys.version_info >= (3, 12)
 print(set(said) <= {"the decoder is already in use"} and said_something)
 """
@@ -361,7 +360,7 @@ events.Comment = Comment
 def test_a_part_of_another_version_is_not_used_and_a_warning_says_so(
     change: str, reason: str
 ) -> None:
-    # The package, so that its modules can be imported and changed before it decides.
+    # A package without its __init__: a module is changed before the class is chosen.
     code = f"""
 import importlib, sys, types, warnings
 package = types.ModuleType("sseparse")

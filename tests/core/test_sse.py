@@ -109,7 +109,7 @@ def test_chunk_larger_than_a_window_changes_nothing(
         stream = b"d" * shift + line * (66_000 // len(line)) + b"data: a\r\n\r\ndata: b\n\n"
         options: dict[str, Any] = {"max_event_size": limit, "comments": True}
         expected = interpret(stream, **options)
-        for chunks in ([stream], cut(stream, [1]), cut(stream, list(range(0, len(stream), 999)))):
+        for chunks in ([stream], cut(stream, [1]), cut(stream, list(range(0, len(stream), 9999)))):
             assert outcome(decoder_class(**options), chunks) == expected
 
 
@@ -321,7 +321,7 @@ def test_text_of_any_length_is_decoded(decoder_class: DecoderClass, unit: str) -
     ]
 
 
-# What it takes
+# Its argument
 
 
 @given(chunked_streams, decoder_options)
@@ -352,7 +352,7 @@ def test_changing_a_bytearray_after_feed_changes_nothing(
         buffer = bytearray(chunk)
         items += decoder.feed(buffer)
         buffer[:] = b"\n" * len(buffer)
-        buffer.append(0)  # it is not locked either
+        buffer.append(0)  # the buffer is not locked
     assert items == interpret(b"".join(chunks)).items
 
 
@@ -422,7 +422,7 @@ def test_options_have_names(decoder_class: DecoderClass) -> None:
         decoder_class("1")  # type: ignore[call-overload]
 
 
-# Large streams. What is quadratic would take minutes here.
+# Large streams: in quadratic time these would take minutes.
 
 
 def test_long_line_in_single_bytes(decoder_class: DecoderClass) -> None:
@@ -520,7 +520,7 @@ def footprint(decoder: SSEDecoder[Any]) -> int:
 
 
 def test_threads_may_share_a_decoder(decoder_class: DecoderClass) -> None:
-    # What comes out is mixed up, but each thread comes to its end, and nothing breaks.
+    # The items are mixed up, but each thread ends, and no memory breaks.
     decoder = decoder_class(max_event_size=20)
     start = threading.Barrier(4)
     unexpected: list[BaseException] = []
@@ -555,7 +555,7 @@ def test_threads_may_share_a_decoder(decoder_class: DecoderClass) -> None:
 
 
 def test_feeding_from_within_a_garbage_collection_breaks_no_memory() -> None:
-    # In a process of its own, under CPython's own checks of memory, because it would end it.
+    # In a process of its own, under CPython's checks of memory, because a failure ends it.
     code = """
 import gc
 from sseparse._sse import SSEDecoder
@@ -568,7 +568,7 @@ for threshold in range(40):
     decoder = SSEDecoder()
     decoder.feed(b"data: a\\n")
     decoder.feed(b"data: b\\n")
-    # Those that CPython keeps for reuse are used up, so that any new list may be a collection.
+    # Use up CPython's free lists, so that any new list may start a collection.
     kept = [[] for _ in range(300)]
     gc.collect()
     gc.callbacks.append(feed_more)

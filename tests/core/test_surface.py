@@ -7,13 +7,13 @@ from types import ModuleType
 import sseparse
 
 PUBLIC = {
-    # machines
+    # decoders
     "SSEDecoder",
     "NDJSONDecoder",
     "JSONSeqDecoder",
     "Decoder",
     "decoder_for",
-    # what they return
+    # items
     "ServerSentEvent",
     "Comment",
     "UnknownField",
@@ -35,7 +35,7 @@ PUBLIC = {
     "UnexpectedResponse",
 }
 
-# Tells which modules the import loads.
+# Prints the modules that the import loads.
 IMPORT = "import sys; before = set(sys.modules); import sseparse; print(*set(sys.modules) - before)"
 
 

@@ -108,7 +108,7 @@ REFUSED = [
 
 @pytest.fixture(scope="module")
 def errors(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The errors of mypy, by the snippet."""
+    """Return the errors of mypy, by snippet."""
     path = tmp_path_factory.mktemp("types") / "snippets.py"
     lines = [*SOURCES.splitlines(), *ACCEPTED, *REFUSED]
     path.write_text("\n".join(lines) + "\n")

@@ -1,8 +1,8 @@
-"""The text of the HTML Standard, written down as code: the oracle of the decoder's tests.
+"""The text of the HTML Standard as code: the oracle of the decoder's tests.
 
-It sees the whole stream at once, and it is as literal as can be. The words in quotation marks are
-the standard's: 9.2.5 "Parsing an event stream", 9.2.6 "Interpreting an event stream", and the
-Encoding Standard's "UTF-8 decode". What sseparse adds to it is marked as such.
+It sees the whole stream at once, and is as literal as can be. The words in quotation marks are the
+standard's: 9.2.5 "Parsing an event stream", 9.2.6 "Interpreting an event stream", and the Encoding
+Standard's "UTF-8 decode". Additions of sseparse are marked.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ BOM = b"\xef\xbb\xbf"
 
 @dataclass
 class Outcome:
-    """All that can be observed of a decoder that has seen a stream."""
+    """All that a decoder shows after a stream."""
 
     items: list[ServerSentEvent | Comment | UnknownField]
     too_large: bool
@@ -36,7 +36,7 @@ def interpret(
     dispatch_at_eof: bool = False,
     at_eof: bool = True,
 ) -> Outcome:
-    """Interpret the whole of `stream`, or, where it is not `at_eof`, what has come of it so far."""
+    """Interpret `stream`: all of it, or, if not `at_eof`, its first bytes."""
     stream, too_large = within_limit(stream, max_event_size)
     items: list[ServerSentEvent | Comment | UnknownField] = []
     reconnection_time: int | None = None
@@ -45,7 +45,7 @@ def interpret(
     data_buffer = ""
     event_type_buffer = ""
     last_event_id_buffer = last_event_id
-    # An addition: the event says whether its block set the reconnection time.
+    # An addition to the standard: the reconnection time, if this block set it.
     retry: int | None = None
 
     *lines, unfinished = re.split("\r\n|\n|\r", utf8_decode(stream))
@@ -107,7 +107,7 @@ def without_a_leading_space(value: str) -> str:
 
 
 def base_ten(digits: str) -> int:
-    """Return the number, held at 2**63 - 1: the standard sets no bound, sseparse does."""
+    """Return the number, at most 2**63 - 1: a bound that the standard does not set."""
     number = 0
     for digit in digits:
         number = min(10 * number + "0123456789".index(digit), 2**63 - 1)
@@ -115,11 +115,11 @@ def base_ten(digits: str) -> int:
 
 
 def within_limit(stream: bytes, limit: int | None) -> tuple[bytes, bool]:
-    """Cut the stream before the byte that takes an event above the limit; say if there is one.
+    """Cut the stream before the byte that exceeds the limit; return whether there is one.
 
     An addition to the standard. The size of an event is the bytes of its lines since the last
-    blank one, the unfinished line included, line ends and finished comments excluded. What is, or
-    may still become, a leading byte order mark does not count.
+    blank one, the unfinished line included, line ends and finished comments excluded. A leading
+    byte order mark, even an unfinished one, does not count.
     """
     if limit is None or BOM.startswith(stream):
         return stream, False

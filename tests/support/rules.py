@@ -1,4 +1,4 @@
-"""The rules of the event stream, one by one, as streams with the items that they have."""
+"""The rules of the event stream, one by one: streams and their items."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Case(NamedTuple):
     rule: str
     stream: bytes
     items: list[Any]
-    # Each decoder is given these, and has these properties afterwards.
+    # The decoder's options, and its properties afterwards.
     options: dict[str, Any] = {}  # noqa: RUF012  (nothing changes it)
     state: dict[str, Any] = {}  # noqa: RUF012
 
@@ -287,7 +287,7 @@ CASES = [
         [Comment("a")],
         {"dispatch_at_eof": True, "comments": True},
     ),
-    # What is no event stream
+    # Other content
     Case("bytes that are no event stream have no events", bytes(range(256)) * 4, []),
     Case("nor has HTML", b"<!DOCTYPE html>\n<p>data: a</p>\n\n", []),
 ]

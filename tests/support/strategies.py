@@ -1,4 +1,4 @@
-"""What the property tests draw from: streams, ways to cut them, options, events."""
+"""Strategies for the property tests: streams, cuts, options, events."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 BOM = b"\xef\xbb\xbf"
 
-# Pieces of a stream that mean something, nearly mean something, or have broken some decoder.
+# Fragments with a meaning, with nearly a meaning, or that have broken some decoder.
 _FRAGMENTS = [
     *(b"\r", b"\n", b"\r\n", b"\n\n", b"\r\r", b"\r\n\r\n", b"\n\r"),
     *(b":", b" ", b": ", b":  ", b"::", b"\0", b"\t"),
