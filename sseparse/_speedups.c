@@ -625,7 +625,7 @@ set_string(PyObject **target, PyObject *string)
 }
 
 static PyObject *
-decoder_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+decoder_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kwargs))
 {
     PyObject *module = PyType_GetModuleByDef(type, &speedups_module);
     if (module == NULL) {
