@@ -30,66 +30,42 @@ _CHUNK = 65536
 Bytes: TypeAlias = bytes | bytearray | memoryview
 
 
-class SupportsIterBytes(Protocol):
-    """A response of httpx2 or httpx."""
-
+class _IterBytes(Protocol):  # a response of httpx2 or httpx
     def iter_bytes(self) -> Iterable[Bytes]: ...
 
 
-class SupportsRead(Protocol):
-    """A binary file, or a response of urllib."""
-
+class _Read(Protocol):  # a binary file, a response of urllib
     def read(self, size: int, /) -> Bytes: ...
 
 
-Source: TypeAlias = Bytes | SupportsIterBytes | SupportsRead | Iterable[Bytes]
-
-
-class SupportsAiterBytes(Protocol):
-    """A response of httpx2 or httpx."""
-
+class _AiterBytes(Protocol):  # a response of httpx2 or httpx
     def aiter_bytes(self) -> AsyncIterable[Bytes]: ...
 
 
-class SupportsIterAny(Protocol):
-    """The content of an aiohttp response."""
-
+class _IterAny(Protocol):  # the content of an aiohttp response
     def iter_any(self) -> AsyncIterable[Bytes]: ...
 
 
-class HasContent(Protocol):
-    """A response of aiohttp."""
-
+class _Content(Protocol):  # a response of aiohttp
     @property
-    def content(self) -> SupportsIterAny: ...
+    def content(self) -> _IterAny: ...
 
 
-class SupportsAsyncRead(Protocol):
-    """An asyncio.StreamReader, or an asynchronous file."""
-
+class _AsyncRead(Protocol):  # an asyncio.StreamReader, an asynchronous file
     def read(self, size: int, /) -> Awaitable[Bytes]: ...
 
 
-class SupportsReceive(Protocol):
-    """A response of a transport of ours, or a stream of anyio."""
-
+class _Receive(Protocol):  # a response of a transport, a stream of anyio
     def receive(self) -> Awaitable[Bytes]: ...
 
 
-class SupportsReceiveSome(Protocol):
-    """A stream of trio."""
-
+class _ReceiveSome(Protocol):  # a stream of trio
     def receive_some(self) -> Awaitable[Bytes]: ...
 
 
+Source: TypeAlias = Bytes | _IterBytes | _Read | Iterable[Bytes]
 AsyncSource: TypeAlias = (
-    SupportsAiterBytes
-    | SupportsIterAny
-    | HasContent
-    | SupportsAsyncRead
-    | SupportsReceive
-    | SupportsReceiveSome
-    | AsyncIterable[Bytes]
+    _AiterBytes | _IterAny | _Content | _AsyncRead | _Receive | _ReceiveSome | AsyncIterable[Bytes]
 )
 
 
