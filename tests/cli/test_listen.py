@@ -207,7 +207,7 @@ class TestRequest:
             (["http://here/", "-H", "X: 1", "-H", "x: 2"], "given once, with all of its values: x"),
             (["http://here/", "-H", "Last-Event-ID: 1"], "Last-Event-ID"),
             (["http://here/", "-X", "GET /"], "not a method: 'GET /'"),
-            (["http://here/", "--last-event-id", "a\nb"], "a last event ID"),
+            (["http://here/", "--last-event-id", "a\nb"], "last_event_id"),
             (["http://here/", "--timeout", "nan"], "the timeout is not a number"),
             (["http://here/", "--idle-timeout", "nan"], "idle_timeout must be positive seconds"),
         ],

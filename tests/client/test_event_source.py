@@ -414,7 +414,7 @@ async def test_url_without_scheme_or_host_is_a_value_error_at_once(url: str) -> 
 )
 async def test_arguments_that_mean_nothing_are_a_value_error(options: dict[str, Any]) -> None:
     (name, _), *_ = options.items()
-    words = "last_event_id" if name == "headers" else "time|max_|last event ID"
+    words = "last_event_id" if name == "headers" else "time|max_|last_event_id"
     with pytest.raises(ValueError, match=words):
         EventSource(URL, **options)
 

@@ -666,8 +666,8 @@ def test_times_must_be_finite_and_not_negative(name: str, seconds: float) -> Non
         ({"max_attempts": 0}, "max_attempts"),
         ({"max_attempts": -1}, "max_attempts"),
         ({"max_event_size": 0}, "max_event_size"),
-        ({"last_event_id": "a\nb"}, "last.event.ID"),
-        ({"last_event_id": "\0"}, "last.event.ID"),
+        ({"last_event_id": "a\nb"}, "last_event_id"),
+        ({"last_event_id": "\0"}, "last_event_id"),
         ({"headers": {"LAST-Event-ID": "7"}}, "give last_event_id"),
     ],
 )
