@@ -1,10 +1,9 @@
-"""LLM chat services as thin backends over sseparse: a prompt goes in, text comes out."""
+"""Thin backends for LLM chat services: a prompt goes in, text comes out."""
 
 from ._contract import (
     Backend,
     BackendError,
     Delta,
-    EndingReply,
     Finish,
     Messages,
     Reasoning,
@@ -31,7 +30,6 @@ __all__ = [
     "Cohere",
     "DarkAI",
     "Delta",
-    "EndingReply",
     "Finish",
     "Gemini",
     "Messages",

@@ -1,7 +1,7 @@
-"""What a backend is: a request goes out, events become deltas. No I/O, so no loop to test it.
+"""The contract of a backend: it makes requests and turns events into deltas, without I/O.
 
-A Backend is a service, immutable, shared by any number of replies. A Reply is one answer in
-flight, with its own decoder; it may remember what came before.
+A Backend is a service: immutable, shared by any number of replies. A Reply is one answer in
+flight: it has its own decoder and may keep state.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from reprlib import Repr
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 from sseparse import Decoder, RemoteProtocolError
 from sseparse.transports import Request
@@ -19,7 +19,6 @@ __all__ = [
     "BackendError",
     "Decoder",
     "Delta",
-    "EndingReply",
     "Finish",
     "Messages",
     "Reasoning",
@@ -29,6 +28,8 @@ __all__ = [
     "ToolCall",
     "Usage",
 ]
+
+Event = TypeVar("Event")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,18 +41,19 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Reasoning:
-    """The next piece of what the model thinks before it replies."""
+    """The next piece of the model's reasoning."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """A call of a tool, whole.
+    """A complete tool call.
 
-    `index` numbers the calls of a reply, from 0. `id` is what the result of the call is to be
-    sent back with, empty where the service has none. `arguments` is what the model wrote: JSON,
-    if it did well.
+    index: number of the call within the reply, from 0.
+    id: the service's ID of the call, which its result refers to; empty if there is none.
+    name: name of the tool.
+    arguments: JSON text as the model wrote it; not validated.
     """
 
     index: int
@@ -70,22 +72,25 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """The service says that the reply is complete, and perhaps the reason why it ends."""
+    """The service says that the reply is complete.
+
+    reason: the service's word for why it ended, or None if it gives none.
+    """
 
     reason: str | None = None
 
 
 Delta: TypeAlias = Text | Reasoning | ToolCall | Usage | Finish
 
-# A prompt, or the messages of a conversation, each with "role" and "content".
+# A prompt, or the messages of a conversation in the service's own format.
 Messages: TypeAlias = str | Sequence[Mapping[str, Any]]
 
 
 class BackendError(RemoteProtocolError):
-    """The service sent an error inside the stream.
+    """The service reported an error inside the stream.
 
-    `payload` is the error as it sent it. `text` is the text that had arrived, which the backend
-    leaves to the exchange. The message shows the start of the payload.
+    payload: the error as the service sent it. The message shows its start.
+    text: the reply's text before the error. The driver of the reply sets it.
     """
 
     SHOWN = 300
@@ -96,82 +101,81 @@ class BackendError(RemoteProtocolError):
         self.text = text
 
     def __str__(self) -> str:
-        shown = _repr(self.payload)
+        shown = _limited_repr(self.payload)
         if len(shown) > self.SHOWN:
             shown = shown[: self.SHOWN] + "…"
         return f"the service reports an error: {shown}"
 
 
-def _repr(payload: Any) -> str:
-    """Return the repr of a payload, without what is too long or too deep to be read."""
+def _limited_repr(payload: Any) -> str:
+    """Return the repr of a payload, cut in length and depth."""
     limited = Repr()
     limited.maxstring = limited.maxother = BackendError.SHOWN
     limited.maxdict = limited.maxlist = 20
     return limited.repr(payload)
 
 
-class Reply(Protocol):
-    """One answer in flight."""
+class Reply(Protocol[Event]):
+    """One answer in flight: its decoder, and the meaning of each event that it returns."""
 
     @property
-    def decoder(self) -> Decoder[Any]:
-        """The decoder that turns the body into events."""
+    def decoder(self) -> Decoder[Event]:
+        """The decoder that turns the body into events; this reply's own."""
         ...
 
-    def interpret(self, event: Any, /) -> Iterable[Delta | None]:
-        """Return what `event` adds to the reply, if anything.
+    def interpret(self, event: Event, /) -> Iterable[Delta | None]:
+        """Return the deltas of `event`.
 
-        None is content that is nothing by itself yet, such as a piece of a tool call: who waits
-        for content has not waited in vain. Finish ends the reply; what comes after is not read.
-        Raises RemoteProtocolError, of which BackendError is one.
+        None: content arrived but is incomplete. It only resets the idle timeout.
+        Finish ends the reply; later deltas are not read.
+
+        Raises BackendError for an error that the service reports, and RemoteProtocolError.
         """
         ...
 
-
-@runtime_checkable
-class EndingReply(Reply, Protocol):
-    """A Reply that the end of the body may complete, where the service need not say so itself."""
-
     def end(self) -> Iterable[Delta]:
-        """Return what the end of the body adds to the reply, Finish if it is complete then.
+        """Return the deltas that the end of the body completes, () for none.
 
-        It is asked where the body ended well, and not where the network failed.
+        Without a Finish, here or before, the reply is incomplete. It is not called when the
+        network fails.
         """
         ...
 
 
 class Backend(Protocol):
-    """A service, as a value: it does no I/O and does not change."""
+    """A service, as an immutable value that does no I/O."""
 
     @property
     def name(self) -> str:
-        """The name that the registry knows it by."""
+        """The name in the registry."""
         ...
 
     @property
     def default_model(self) -> str:
-        """The model that answers if none is asked for."""
+        """The model that is used unless the caller names one."""
         ...
 
     @property
     def models(self) -> Sequence[str]:
-        """The models known to answer."""
+        """The known models; empty if the service decides."""
         ...
 
+    # With `*args: Any` type checkers accept every signature (typing specification, "Meaning of
+    # ... in Callable"); with `**options: Any` alone, mypy refuses a request that lists its options.
     def request(self, messages: Messages, /, *args: Any, **options: Any) -> Request:
-        """Return the request that puts `messages` to a model.
+        """Return the request that sends `messages` to a model.
 
-        It is called with `model`, by keyword, which is None for the default_model, and with the
-        options that the caller has given: a backend names its own.
+        model: always passed by keyword; None means default_model.
+        options: the caller's options. A backend lists its own as keyword arguments.
 
-        Raises ValueError for messages or a model that the service would refuse, and TypeError
-        for an option that it does not have.
+        Raises ValueError or TypeError for messages, models and option values that the service
+        would refuse, and TypeError for an unknown option.
         """
         ...
 
-    def reply(self, content_type: str) -> Reply:
+    def reply(self, content_type: str) -> Reply[Any]:
         """Return a new reply for a body of this Content-Type.
 
-        Raises ValueError for a media type that this service's replies do not have.
+        Raises ValueError for a media type that the service does not reply with.
         """
         ...

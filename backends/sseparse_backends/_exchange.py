@@ -16,7 +16,6 @@ from ._contract import (
     Backend,
     BackendError,
     Delta,
-    EndingReply,
     Finish,
     Messages,
     Reply,
@@ -93,7 +92,7 @@ class Exchange:
         self._backend = backend
         self._retries = retries
         self._longest_wait = _FIRST_WAIT
-        self._reply: Reply
+        self._reply: Reply[Any]
         self._text = StringIO()
         # Whether anything of the reply has been handed out.
         self._begun = False
@@ -131,7 +130,7 @@ class Exchange:
         # What the decoder refuses here is a last item that was cut.
         events, cause = _decode(self._reply.decoder.close)
         deltas, verdict = self._take(self._reply.interpret, events)
-        if verdict is None and isinstance(self._reply, EndingReply):
+        if verdict is None:
             more, verdict = self._take(lambda reply: reply.end(), [self._reply])
             deltas += more
         return deltas, verdict or Close(self._incomplete(cause))

@@ -1,4 +1,4 @@
-"""What the backends of chat services read in common: events with JSON, and errors in them."""
+"""Shared by the backends of chat services: JSON in events, and errors in that JSON."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from sseparse import InvalidJSON, ServerSentEvent, UnknownField
 from ._contract import BackendError
 
 T = TypeVar("T")
-M = TypeVar("M", bound="Message")
+D = TypeVar("D", bound="EventData")
 
 
-class Message(msgspec.Struct):
-    """What the data of any event may have: its type, and an error in place of all else.
+class EventData(msgspec.Struct):
+    """The fields that any event's JSON may have: its type, or an error.
 
-    Or else the object is the error itself, as its type says, or its `object`, as vLLM has it.
+    An error is in `error`, or it is the whole object: then `type` is "error", or `object` is,
+    as in vLLM's.
     """
 
     type: Any = None
@@ -27,34 +28,33 @@ class Message(msgspec.Struct):
     error: Any = None
 
 
-def by_type(shapes: Mapping[str, type[M]]) -> Callable[[str], M | Message]:
-    """Return what decodes the data of events: in the shape for its type, if there is one.
+def by_type(shapes: Mapping[str, type[D]]) -> Callable[[str], D | EventData]:
+    """Return a function that decodes an event's data into the shape of its type.
 
-    An event of another type may have fields of the same names, and anything in them.
+    Data of an unlisted type becomes an EventData, since its other fields may be anything.
     """
 
-    def decode(data: str) -> M | Message:
-        message = msgspec.json.decode(data, type=Message)
-        shape = shapes.get(message.type) if isinstance(message.type, str) else None
-        return message if shape is None else msgspec.json.decode(data, type=shape)
+    def decode(data: str) -> D | EventData:
+        event = msgspec.json.decode(data, type=EventData)
+        shape = shapes.get(event.type) if isinstance(event.type, str) else None
+        return event if shape is None else msgspec.json.decode(data, type=shape)
 
     return decode
 
 
-def read(
+def parse_event(
     event: ServerSentEvent | UnknownField,
-    decode: Callable[[str], M],
+    decode: Callable[[str], D],
     types: Container[str] = frozenset(),
-) -> M | None:
-    """Return the JSON of an event, or None where there is none that counts.
+) -> D | None:
+    """Return the JSON of an event, or None for an event without any.
 
-    decode: makes a Message of the data.
-    types: the event types that are known, besides "message". The data of others counts if it can
-        be read, and may be anything else, but no damaged object.
+    decode: turns the data into an EventData.
+    types: known event types besides "message". An event of an unknown type may have any data,
+        but a damaged object is an error even there.
 
-    Raises BackendError for an error, be it in the event type, the data or a field line, and
-    InvalidJSON for data that is not what it should be. An event whose data repeats an event type
-    that is not known is a new one, and what it calls an error is not one of the reply.
+    Raises BackendError for an error in the event type, the data or a field line, and InvalidJSON
+    for damaged or misshapen data.
     """
     if isinstance(event, UnknownField):
         if event.name == "error":
@@ -66,58 +66,50 @@ def read(
         return None
     known = event.event == "message" or event.event in types
     try:
-        message = lenient(decode, event.data)
+        data = decode_leniently(decode, event.data)
     except (msgspec.MsgspecError, RecursionError) as cause:
         damaged = not isinstance(cause, msgspec.ValidationError)
         if known or (damaged and _OBJECT.match(event.data)):
             raise InvalidJSON(f"invalid JSON in an event: {cause}", event.data.encode()) from cause
         return None
-    if not known and message.type == event.event:
-        return message
-    if known or message.error:
-        raise_error(message)
-    if "error" in (message.type, message.object):
+    if data.error is not None and (known or data.error):
+        raise BackendError(data.error)
+    if "error" in (data.type, data.object):
         raise BackendError(_payload(event.data))
-    return message
+    return data
 
 
 # The beginning of an object that is not empty.
 _OBJECT = re.compile(r'\s*\{\s*"')
 
 
-def lenient(decode: Callable[[str], T], data: str) -> T:
-    """Return what `decode` makes of JSON in which half a surrogate pair may be escaped.
+def decode_leniently(decode: Callable[[str], T], data: str) -> T:
+    r"""Return `decode(data)`, after replacing lone surrogate escapes with U+FFFD if it fails.
 
-    It becomes U+FFFD: JavaScript cuts strings in the middle of a pair, and RFC 8259, section 8.2,
-    leaves open what becomes of that.
+    JavaScript cuts strings inside a surrogate pair and writes half of it as `\ud83d`; RFC 8259,
+    section 8.2, allows that.
     """
     try:
         return decode(data)
     except msgspec.DecodeError:
-        whole = _SURROGATE.sub(_replacement, data)
-        if whole == data:
+        repaired = _SURROGATE.sub(_replace_lone, data)
+        if repaired == data:
             raise
-        return decode(whole)
+        return decode(repaired)
 
 
-# An escape in a string, so that a backslash that is escaped itself escapes nothing; or a pair.
+# A pair, a lone surrogate, or any other escape, so that an escaped backslash escapes nothing.
 _SURROGATE = re.compile(
     r"\\u(?i:d[89ab][0-9a-f]{2})\\u(?i:d[c-f][0-9a-f]{2})|\\u(?i:d[89a-f][0-9a-f]{2})|\\."
 )
 
 
-def _replacement(escape: re.Match[str]) -> str:
+def _replace_lone(escape: re.Match[str]) -> str:
     return "\N{REPLACEMENT CHARACTER}" if len(escape[0]) == len(r"\ud800") else escape[0]
 
 
-def raise_error(message: Message) -> None:
-    """Raise BackendError if the message is an error."""
-    if message.error is not None:
-        raise BackendError(message.error)
-
-
 def _payload(data: str) -> Any:
-    """Return what an error says: the JSON of it, without an envelope, or else the text."""
+    """Return an error's JSON without its envelope, or the text if it is not JSON."""
     try:
         payload = msgspec.json.decode(data)
     except (msgspec.MsgspecError, RecursionError):
@@ -129,12 +121,12 @@ def _payload(data: str) -> Any:
             return payload
 
 
-def tokens(count: float | None) -> int:
-    """Return a count of tokens, which some servers write as 7.0, as the whole number it is."""
+def as_count(count: float | None) -> int:
+    """Return a token count as an int: some servers write 7.0."""
     return int(count or 0)
 
 
 def object_text(raw: msgspec.Raw) -> str:
-    """Return a JSON object as the text that it came as, an empty one where there is none."""
+    """Return a JSON object's text unchanged, "{}" if it is missing or null."""
     text = bytes(raw).decode()
     return "{}" if text in ("", "null") else text

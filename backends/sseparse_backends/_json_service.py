@@ -1,103 +1,74 @@
-"""What the backends of chat services ask in common: where, with which key, in JSON.
+"""Shared by the backends of chat services: address, key and JSON body of their requests.
 
-A backend of your own needs none of it: the contract is all that counts.
+A backend needs none of this: the contract is all that counts.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, ClassVar, cast
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar, cast, get_type_hints
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
 import msgspec
 
 from sseparse import ServerSentEvent, SSEDecoder, UnknownField, decoder_for
-from sseparse._display import redacted_url
-from sseparse.transports._errors import credentials, header, is_http
 
 from ._contract import Messages, Request
-
-
-class _Address(str):
-    """A URL whose repr leaves out what may be secret."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return repr(redacted_url(self))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Service:
     """A chat service over HTTP with JSON.
 
-    base_url: where the service is, if not at its public address.
-    api_key: the key; by default, that of the service's environment variable, if it is set. At
-        its public address a service needs one; elsewhere it may do without. It is sent to the
-        base_url, whatever that is.
-    extra_headers: further header fields of each request, which win over its own.
-    extra_body: further fields of each request's JSON object, which win over its own.
-    max_event_size: the largest event or line, in bytes, or None for no limit; see SSEDecoder,
-        also for what it raises.
+    base_url: the service's address, by default its public one. The repr leaves it out, since
+        its user information or query may be secret.
+    api_key: the key, by default the value of the service's environment variable. It is required
+        at the public address, unless extra_headers are given. It is sent only to base_url.
+    extra_headers: header fields of every request, which override the service's own.
+    extra_body: fields of every request's JSON object, which override the service's own.
+    max_event_size: largest event or line in bytes, or None for no limit; see SSEDecoder.
 
-    Raises TypeError and ValueError for arguments of the wrong type, a base_url that is no http: or
-    https: URL, a header field that cannot be sent, and a wrong limit.
+    Raises TypeError and ValueError, naming the argument.
     """
 
-    # The environment variable of the key, and whether the service answers nobody without one.
+    # The environment variable that holds the key, and whether the public address requires one.
     key_variable: ClassVar[str]
     needs_key: ClassVar[bool] = True
-    # What `request` takes as options: fields of the service's own JSON object.
+    # The options of `request`: fields of the service's JSON object.
     options: ClassVar[frozenset[str]] = frozenset()
-    # What the arguments are that anybody may get wrong, on the command line for one.
-    kinds: ClassVar[Mapping[str, Any]] = {
-        "base_url": str,
-        "api_key": str | None,
-        "extra_headers": Mapping,
-        "extra_body": Mapping,
-    }
 
-    base_url: str = ""
+    # Not ClassVar, which pyright does not accept for a property of a protocol.
+    models: Sequence[str] = field(default=(), init=False, repr=False, compare=False)
+    base_url: str = field(default="", repr=False)
     api_key: str | None = field(default=None, repr=False)
-    # They may carry secrets, too.
     extra_headers: Mapping[str, str] = field(default_factory=dict[str, str], repr=False, hash=False)
     extra_body: Mapping[str, Any] = field(default_factory=dict[str, Any], repr=False, hash=False)
     max_event_size: int | None = 64 * 1024 * 1024
 
     def __post_init__(self) -> None:
-        for name, kind in self.kinds.items():
-            if not isinstance(value := getattr(self, name), kind):
-                raise TypeError(f"{name} cannot be a {type(value).__name__}")
-        for name, value in self.extra_headers.items():
-            header(name, value)
-        if len({name.lower() for name in self.extra_headers}) < len(self.extra_headers):
-            raise ValueError("two extra_headers differ by their case alone")
-        below(self.base_url, "")
-        object.__setattr__(self, "base_url", _Address(self.base_url))
-        # A wrong limit is refused here, not with the first reply.
-        SSEDecoder(max_event_size=self.max_event_size)
+        check_types(self)
+        check_url("base_url", self.base_url)
+        SSEDecoder(max_event_size=self.max_event_size)  # raises ValueError
         if self.api_key is None:
             object.__setattr__(self, "api_key", os.environ.get(self.key_variable))
 
     def key_field(self, name: str, scheme: str = "") -> dict[str, str]:
-        """Return the header field that has the key, or none where there is no key.
+        """Return the header field that carries the key, or {} without a key.
 
-        Raises ValueError where one is needed, and for what can be none.
+        Raises ValueError for a missing key that is required.
         """
         key = self.api_key or ""
-        if re.search(r"\s", key) or not key.isprintable():
-            raise ValueError("there is white space in the API key, or what cannot be printed")
-        if key and "@" in urlsplit(self.base_url).netloc:
-            # Each transport would take another one of them.
+        address = urlsplit(self.base_url)
+        if key and "@" in address.netloc:
+            # Both would be an Authorization field, and transports differ in which one they send.
             raise ValueError(
-                "give either an API key or user information in the base_url: an empty one is none"
+                "base_url must have no user information beside an API key (api_key='' is none)"
             )
-        at_home = urlsplit(self.base_url).hostname == urlsplit(type(self).base_url).hostname
-        if self.needs_key and at_home and not (key or credentials(self.extra_headers)):
+        at_home = address.hostname == urlsplit(type(self).base_url).hostname
+        if self.needs_key and at_home and not key and not self.extra_headers:
             raise ValueError(
                 f"{type(self).__name__} needs an API key: give it as api_key, or set the "
                 f"environment variable {self.key_variable}"
@@ -112,17 +83,17 @@ class Service:
         options: Mapping[str, Any],
         **query: str,
     ) -> Request:
-        """Return the request that posts `body` with `options` to `path` below the base_url.
+        """Return the request that posts `body` with `options` to `path` below base_url.
 
-        Raises TypeError for an option that the service does not have, and ValueError for what
-        cannot be JSON.
+        Raises TypeError for an unknown option, and ValueError for a value that is not JSON.
         """
         if unknown := options.keys() - self.options:
             raise TypeError(
-                f"{type(self).__name__} has no option {', '.join(sorted(unknown))}; it has "
-                f"{', '.join(sorted(self.options))}, and extra_body is for others"
+                f"{type(self).__name__} has no option {', '.join(sorted(unknown))}; its options "
+                f"are {', '.join(sorted(self.options))}; extra_body sends any other field"
             )
-        fields = {
+        headers = {
+            "accept": "text/event-stream",
             "content-type": "application/json",
             **headers,
             **{name.lower(): value for name, value in self.extra_headers.items()},
@@ -130,30 +101,46 @@ class Service:
         try:
             encoded = _encode({**body, **options, **self.extra_body})
         except (TypeError, ValueError, RecursionError) as error:
-            raise ValueError(f"a message or an option cannot be sent as JSON: {error}") from error
-        return Request("POST", below(self.base_url, path, **query), fields, encoded)
+            raise ValueError(f"messages and options must be JSON values: {error}") from error
+        return Request("POST", join_url(self.base_url, path, **query), headers, encoded)
 
     def event_stream(self, content_type: str) -> SSEDecoder[ServerSentEvent | UnknownField]:
-        """Return the decoder of a reply; raises ValueError for another media type."""
+        """Return the decoder of a reply.
+
+        Raises ValueError for another media type than text/event-stream.
+        """
         if not isinstance(decoder_for(content_type), SSEDecoder):
             raise ValueError(
                 f"{type(self).__name__} replies with text/event-stream, not {content_type!r}"
             )
-        # Some servers send an error as a field line.
+        # GPUStack and llama.cpp's older servers send an error as a field line.
         decoder: SSEDecoder[Any] = SSEDecoder(
             max_event_size=self.max_event_size, unknown_fields=True
         )
         return decoder
 
 
-def below(base_url: str, path: str, **query: str) -> str:
-    """Return the URL of `path` below a base_url, which may have a path and a query of its own.
+def check_types(instance: Any) -> None:
+    """Raise TypeError, naming the field, for a dataclass's value that its annotation excludes."""
+    hints = get_type_hints(instance.__class__)
+    for item in fields(instance):
+        try:
+            msgspec.convert(getattr(instance, item.name), hints[item.name])
+        except msgspec.ValidationError as error:
+            _, _, got = str(error).replace("`", "").partition(", ")
+            raise TypeError(f"{item.name} must be {item.type}, {got}") from None
 
-    Raises ValueError for a base_url that is no http: or https: URL.
-    """
-    if not is_http(base_url):
-        # It is not shown: a part of what is no URL may be secret as well.
-        raise ValueError("base_url is not an http: or https: URL")
+
+def check_url(name: str, url: str) -> None:
+    """Raise ValueError or TypeError, naming the argument, for a URL that Request refuses."""
+    try:
+        Request("POST", url)
+    except (TypeError, ValueError) as error:
+        raise type(error)(str(error).replace("url", name, 1)) from None
+
+
+def join_url(base_url: str, path: str, **query: str) -> str:
+    """Return base_url with `path` and `query` appended to its own."""
     address = urlsplit(base_url)
     return urlunsplit(
         address._replace(
@@ -163,66 +150,34 @@ def below(base_url: str, path: str, **query: str) -> str:
     )
 
 
+def conversation(messages: Messages) -> list[Mapping[str, Any]]:
+    """Return `messages` as a list; a str becomes one message of the user.
+
+    Raises ValueError for anything but a str or a non-empty list of mappings.
+    """
+    untrusted: Any = messages
+    match untrusted:
+        case str():
+            return [{"role": "user", "content": untrusted}]
+        case [_, *_] if all(isinstance(message, Mapping) for message in untrusted):
+            return [*untrusted]
+        case _:
+            raise ValueError(
+                f"messages must be a str or a non-empty list of mappings, got {untrusted!r:.100}"
+            )
+
+
 _BYTES = (bytes, bytearray, memoryview)
 
 
-def _plain(value: Any) -> Any:
-    """Return what msgspec does not know as something that it does."""
-    if isinstance(value, Mapping):
-        return dict(cast("Any", value))
-    raise TypeError(f"{type(value).__name__} is no JSON")
-
-
 def _encode(value: Any) -> bytes:
-    # msgspec knows more types than json, but would make text of bytes, and null of what is no
-    # number: json refuses both.
-    value = msgspec.to_builtins(value, builtin_types=_BYTES, str_keys=True, enc_hook=_plain)
+    # msgspec converts more types than json does, but encodes bytes as Base64 and NaN as null:
+    # json refuses both.
+    value = msgspec.to_builtins(value, builtin_types=_BYTES, str_keys=True, enc_hook=_plain_mapping)
     return json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def conversation(
-    messages: Messages, *, items: bool = False, parts: bool = False
-) -> list[Mapping[str, Any]]:
-    """Return `messages` as a list, a prompt as the one message of a user.
-
-    items: accept items, too, which have a type in place of a role.
-    parts: accept messages, too, which have parts in place of a content.
-
-    Raises ValueError for what is neither a str nor messages, each with a role, and for none.
-    """
-    # No annotation keeps anybody from giving something else.
-    given: Any = messages
-    match given:
-        case str():
-            return [{"role": "user", "content": given}]
-        case []:
-            raise ValueError("there is no message to send")
-        case [*turns]:
-            for message in turns:
-                _expect_message(message, items, parts)
-            return turns
-        case _:
-            raise ValueError(_shape(given))
-
-
-def _expect_message(message: Any, items: bool, parts: bool) -> None:
-    match message:
-        case {"role": str(), "content": str()}:
-            pass
-        case {"role": str(), "content": [*blocks]} if all(isinstance(b, Mapping) for b in blocks):
-            pass
-        case {"role": str(), "tool_calls": [*_], **rest} if rest.get("content") is None:
-            pass
-        case {"role": str(), "parts": [*_]} if parts:
-            pass
-        case {"type": str(), **rest} if items and "role" not in rest:
-            pass
-        case _:
-            raise ValueError(_shape(message))
-
-
-def _shape(value: object) -> str:
-    return (
-        "a prompt is a str, or a list of messages with a role and a content each, not "
-        f"{value!r:.100}"
-    )
+def _plain_mapping(value: Any) -> dict[Any, Any]:
+    if isinstance(value, Mapping):
+        return dict(cast("Any", value))
+    raise TypeError(f"{type(value).__name__} is not a JSON type")

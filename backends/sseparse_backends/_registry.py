@@ -1,4 +1,4 @@
-"""Which backends are installed. A package offers one through an entry point:
+"""The installed backends. A package offers one through an entry point:
 
 [project.entry-points."sseparse.backends"]
 darkai = "sseparse_backends.darkai:DarkAI"
@@ -13,27 +13,29 @@ from ._contract import Backend
 
 
 def installed_backends() -> list[str]:
-    """Return the names of the installed backends, in their order, none loaded yet."""
+    """Return the names of the installed backends, sorted, without loading them."""
     return sorted(entry_points(group="sseparse.backends").names)
 
 
 def get_backend(name: str, **options: Any) -> Backend:
-    """Return the backend of this name, made with `options`.
+    """Return the backend of this name, constructed with `options`.
 
-    Raises ValueError, naming the installed ones, for a name that none has, or more than one, and
-    ImportError for one that cannot be loaded.
+    Raises ValueError for a name that no installed backend, or more than one, has; ImportError
+    for a backend that cannot be loaded; TypeError and ValueError for wrong options.
     """
-    # An entry point may be there twice, where a package is.
-    found = {entry.value: entry for entry in entry_points(group="sseparse.backends", name=name)}
-    if not found:
-        known = ", ".join(installed_backends())
-        raise ValueError(f"no backend is called {name!r}; installed are {known}")
-    if len(found) > 1:
-        raise ValueError(f"more than one backend is called {name!r}: {', '.join(sorted(found))}")
-    (entry,) = found.values()
+    # An installed package may be on the path twice.
+    entries = {entry.value: entry for entry in entry_points(group="sseparse.backends", name=name)}
+    if not entries:
+        raise ValueError(
+            f"name must be one of the installed backends ({', '.join(installed_backends())}), "
+            f"got {name!r}"
+        )
+    if len(entries) > 1:
+        raise ValueError(f"name {name!r} is ambiguous: {', '.join(sorted(entries))}")
+    (entry,) = entries.values()
     try:
         backend_class = entry.load()
-    except Exception as error:  # whatever a module of others raises
-        raise ImportError(f"the backend {name!r} cannot be loaded: {error!r}") from error
+    except Exception as error:  # a module may raise anything
+        raise ImportError(f"backend {name!r} cannot be loaded: {error!r}") from error
     backend: Backend = backend_class(**options)
     return backend

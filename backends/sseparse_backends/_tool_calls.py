@@ -1,15 +1,11 @@
-"""Calls of tools, which services send in pieces."""
+"""Tool calls that a service sends in pieces."""
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from itertools import product
 
 from ._contract import ToolCall
-
-# What tells where a JSON object ends.
-_MARK = re.compile(r'\\.?|["{}]', re.DOTALL)
 
 
 @dataclass
@@ -18,36 +14,15 @@ class _Call:
     id: str
     name: str
     arguments: list[str] = field(default_factory=list[str])
-    # Whether the arguments so far have a whole object in them, and else where in one they end.
-    ended: bool = False
-    depth: int = 0
-    in_string: bool = False
-    escaping: bool = False
-
-    def append(self, arguments: str) -> None:
-        self.arguments.append(arguments)
-        # A character that an escape of the piece before takes is passed over.
-        marks = _MARK.findall(arguments, int(self.escaping))
-        self.escaping = marks[-1:] == ["\\"]
-        for mark in marks:
-            if mark == '"':
-                self.in_string = not self.in_string
-            elif mark in "{}" and not self.in_string:
-                self.depth += 1 if mark == "{" else -1
-                self.ended = self.ended or self.depth == 0
-
-    def restart(self) -> None:
-        self.arguments.clear()
-        self.ended, self.depth, self.in_string, self.escaping = False, 0, False, False
 
 
 class ToolCalls:
-    """Puts the calls of a reply together from their pieces."""
+    """Joins the pieces of a reply's tool calls."""
 
     def __init__(self) -> None:
         self._calls: list[_Call] = []
-        # The last call of all, of each index, of each ID, and of both.
-        self._last: dict[tuple[int | None, str | None], _Call] = {}
+        # The latest call of each index, of each ID, of each pair, and of all.
+        self._latest: dict[tuple[int | None, str | None], _Call] = {}
 
     def add(
         self,
@@ -58,54 +33,51 @@ class ToolCalls:
         *,
         whole: bool = False,
     ) -> None:
-        """Take a piece: of the call of this index, or else of this ID, or else of the last one.
+        """Add a piece to the call of its index, else of its ID, else to the latest one.
 
-        Some servers give all calls the same index, or none, or the first piece another one. So
-        another ID begins another call, and without an ID a name does, where it is another one or
-        the arguments begin anew; an ID without a name goes on with its call, whatever the index.
+        Some servers give every call the same index, or none, or another one in the first piece.
+        So a new ID starts a call, and without IDs a new name does. A piece with an ID and no name
+        continues the call of that ID, whatever its index.
 
-        whole: the arguments, if any, are all of them, and not the next piece.
+        whole: the arguments, unless empty, replace the pieces so far.
         """
-        call = self._find(index, id or None, name, arguments)
+        call = self._find(index, id or None, name)
         if call is None:
             call = _Call(index, id or "", name or "")
             self._calls.append(call)
         call.index = index if call.index is None else call.index
         call.id = call.id or id or ""
         call.name = call.name or name or ""
-        if whole and arguments:
-            call.restart()
+        if arguments and whole:
+            call.arguments.clear()
         if arguments:
-            call.append(arguments)
+            call.arguments.append(arguments)
         for key in product({None, index, call.index}, {None, call.id}):
-            self._last[key] = call
+            self._latest[key] = call
 
-    def _find(
-        self, index: int | None, id: str | None, name: str | None, arguments: str | None
-    ) -> _Call | None:
-        last = self._last.get((None, None))
-        # A first piece without an index belongs to what comes with one.
-        adoptable = last if last is not None and last.index is None else None
+    def _find(self, index: int | None, id: str | None, name: str | None) -> _Call | None:
+        latest = self._latest.get((None, None))
+        # A first piece without an index belongs to the next piece that has one.
+        adoptable = latest if latest is not None and latest.index is None else None
         if id is not None:
-            call = self._last.get((index, id))
+            call = self._latest.get((index, id))
             if call is None and not name:
-                call = self._last.get((None, id))
+                call = self._latest.get((None, id))
             if call is None and index is not None:
-                call = self._last.get((index, "")) or adoptable
+                call = self._latest.get((index, "")) or adoptable
                 if call is not None and name and call.name not in ("", name):
                     return None
             return call if call is None or call.id in ("", id) else None
-        call = self._last.get((index, None)) or adoptable
+        call = self._latest.get((index, None)) or adoptable
         if call is None or not name or not call.name:
             return call
-        begins_anew = call.ended and (arguments or "").lstrip().startswith("{")
-        return None if index is None or name != call.name or begins_anew else call
+        return call if index is not None and name == call.name else None
 
     def take(self) -> list[ToolCall]:
-        """Return the calls, in the order in which they began."""
-        calls, self._calls, self._last = self._calls, [], {}
+        """Return the calls in the order of their first pieces, and forget them."""
+        calls, self._calls, self._latest = self._calls, [], {}
         return [
-            # Some services write nothing for a tool that takes nothing.
+            # Some services send no arguments for a tool without parameters.
             ToolCall(index, call.id, call.name, "".join(call.arguments) or "{}")
             for index, call in enumerate(calls)
         ]

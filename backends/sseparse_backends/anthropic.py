@@ -1,56 +1,69 @@
 """Anthropic's messages, and the servers that speak the same protocol.
 
-A reply is a message of blocks: text, thinking, calls of tools. Each begins, grows by deltas and
-stops; then come the reason why the message ends and the usage, and `message_stop`. What an event
-is says the `type` in its JSON, since some servers leave out the event type.
+A reply is a message of blocks: text, thinking, tool calls. Each block starts, grows by deltas and
+stops; then come the stop reason, the usage and `message_stop`. The `type` in the JSON names an
+event, since some servers leave out the event type.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, TypedDict, Unpack
 
 import msgspec
 
 from sseparse import ServerSentEvent, SSEDecoder, UnknownField
 
 from ._contract import Delta, Finish, Messages, Reasoning, Request, Text, ToolCall, Usage
-from ._json_events import Message, by_type, object_text, read, tokens
+from ._json_events import EventData, as_count, by_type, object_text, parse_event
 from ._json_service import Service, conversation
+
+
+class AnthropicOptions(TypedDict, total=False):
+    """Fields of the request, beside those that Anthropic's arguments set."""
+
+    cache_control: Mapping[str, Any]
+    container: str | Mapping[str, Any]
+    diagnostics: Mapping[str, Any]
+    inference_geo: str
+    max_tokens: int
+    metadata: Mapping[str, Any]
+    output_config: Mapping[str, Any]
+    service_tier: str
+    speed: str
+    stop_sequences: Sequence[str]
+    temperature: float
+    thinking: Mapping[str, Any]
+    tool_choice: Mapping[str, Any]
+    tools: Sequence[Mapping[str, Any]]
+    top_k: int
+    top_p: float
 
 
 @dataclass(frozen=True, kw_only=True)
 class Anthropic(Service):
     """A service that speaks the protocol of Anthropic's messages.
 
-    base_url: up to the version, as in "https://api.deepseek.com/anthropic".
+    base_url: address up to the version, such as "https://api.deepseek.com/anthropic".
 
-    For the other arguments see Service. Messages of the roles system and developer become the
-    system prompt, wherever they are. The service demands max_tokens: they are 8192 unless that
-    option says otherwise. A tool that the service itself runs is no ToolCall. The input tokens
-    are those without the cached ones, which the service counts on their own.
+    Service documents the other arguments. Messages of the roles system and developer become the
+    system prompt, wherever they stand. The service requires max_tokens, by default 8192. Tools
+    that the service runs itself are no ToolCall. Usage counts input tokens without the cached
+    ones, as the service does.
     """
 
     name = "anthropic"
     key_variable: ClassVar[str] = "ANTHROPIC_API_KEY"
     default_model = "claude-haiku-5-5"
-    models = ()
-    options: ClassVar[frozenset[str]] = frozenset(
-        """cache_control container diagnostics inference_geo max_tokens metadata output_config
-        service_tier speed stop_sequences temperature thinking tool_choice tools top_k
-        top_p""".split()
-    )
+    options: ClassVar[frozenset[str]] = frozenset(AnthropicOptions.__annotations__)
 
-    base_url: str = "https://api.anthropic.com"
+    base_url: str = field(default="https://api.anthropic.com", repr=False)
 
-    def request(self, messages: Messages, *, model: str | None = None, **options: Any) -> Request:
-        """Return the request; see Backend.request. Options are fields of Anthropic's request."""
-        headers = {
-            "accept": "text/event-stream",
-            "anthropic-version": "2023-06-01",
-            **self.key_field("x-api-key"),
-        }
+    def request(
+        self, messages: Messages, *, model: str | None = None, **options: Unpack[AnthropicOptions]
+    ) -> Request:
+        """Return the request; see Backend.request."""
         body: dict[str, Any] = {
             "model": model or self.default_model,
             "messages": [],
@@ -59,20 +72,23 @@ class Anthropic(Service):
         }
         system: list[Any] = []
         for message in conversation(messages):
-            if message["role"] not in ("system", "developer"):
-                body["messages"].append(message)
-            elif isinstance(content := message.get("content") or [], str):
-                system.append({"type": "text", "text": content})
-            else:
-                system += content
+            match message:
+                case {"role": "system" | "developer", "content": str(text)}:
+                    if text:  # the service refuses an empty block
+                        system.append({"type": "text", "text": text})
+                case {"role": "system" | "developer", "content": [*blocks]}:
+                    system += blocks
+                case _:
+                    body["messages"].append(message)
         if not body["messages"]:
-            raise ValueError("there is no message to send but the system's")
+            raise ValueError("messages must include more than system messages")
         if system:
             body["system"] = system
+        headers = {"anthropic-version": "2023-06-01", **self.key_field("x-api-key")}
         return self.post("/v1/messages", headers, body, options)
 
     def reply(self, content_type: str) -> AnthropicReply:
-        """Return a new reply; see Backend.reply. A body must be text/event-stream."""
+        """Return a new reply to a body of text/event-stream; see Backend.reply."""
         return AnthropicReply(self.event_stream(content_type))
 
 
@@ -86,7 +102,7 @@ class _Start(msgspec.Struct):
 
 
 class _Part(msgspec.Struct):
-    """The beginning of a block, or a delta, be it one of a block or of the message."""
+    """The start of a block, or a delta of a block or of the message."""
 
     type: str | None = None
     text: str | None = None
@@ -98,7 +114,7 @@ class _Part(msgspec.Struct):
     stop_reason: str | None = None
 
 
-class _Event(Message):
+class _Event(EventData):
     index: int | None = None
     message: _Start | None = None
     content_block: _Part | None = None
@@ -123,18 +139,18 @@ class AnthropicReply:
         self.decoder = decoder
         self._usage = Usage()
         self._stop_reason: str | None = None
-        # Each call with the pieces of its input, and the pieces by the index of their block. Not as
-        # ToolCalls, because a block tells first whether it is a call of the caller's tools.
+        # Each tool call with the pieces of its input, and the pieces by the block's index.
+        # ToolCalls does not fit: the type of the block decides whose tool it is.
         self._calls: list[tuple[_Part, list[str]]] = []
         self._pieces: dict[int | None, list[str]] = {}
 
     def interpret(self, event: ServerSentEvent | UnknownField, /) -> Iterator[Delta | None]:
-        """Return what `event` adds to the reply; see Reply.interpret."""
-        match read(event, _decode, _TYPES):
+        """Return the deltas of `event`; see Reply.interpret."""
+        match parse_event(event, _decode, _TYPES):
             case _Event(type="message_start", message=_Start(usage=_Usage() as usage)):
                 yield self._count(usage)
             case _Event(type="content_block_start", index=index, content_block=_Part() as block):
-                # Another block of the same index, or of none, takes its place.
+                # A new block replaces the one of the same index, or of none.
                 self._pieces.pop(index, None)
                 if block.type == "tool_use":
                     self._pieces[index] = pieces = list[str]()
@@ -154,17 +170,21 @@ class AnthropicReply:
             case _:
                 pass
 
+    def end(self) -> Iterable[Delta]:
+        """Return (): `message_stop` ends a reply; see Reply.end."""
+        return ()
+
     def _count(self, usage: _Usage) -> Usage:
-        # The counts are totals. At the end only some may come, or zeros for those told before.
+        # Counts are totals. The last event may leave some out, or repeat them as zero.
         self._usage = Usage(
-            tokens(usage.input_tokens) or self._usage.input_tokens,
-            tokens(usage.output_tokens) or self._usage.output_tokens,
+            as_count(usage.input_tokens) or self._usage.input_tokens,
+            as_count(usage.output_tokens) or self._usage.output_tokens,
         )
         return self._usage
 
     def _finish(self) -> Iterator[Delta]:
         for index, (block, pieces) in enumerate(self._calls):
-            # An input that does not come in pieces is in the beginning of its block.
+            # An input that does not come in pieces is in the start of its block.
             arguments = "".join(pieces) or object_text(block.input)
             yield ToolCall(index, block.id or "", block.name or "", arguments)
         yield Finish(self._stop_reason)

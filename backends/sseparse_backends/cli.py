@@ -1,4 +1,4 @@
-"""What this package adds to the command line: `chat` and `backends`."""
+"""The commands of this package: `sseparse chat` and `sseparse backends`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import time
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from functools import partial
-from inspect import signature
 from typing import Any
 
 import click
@@ -17,7 +16,6 @@ from rich.markup import escape
 from rich.table import Table
 
 from sseparse.cli import async_backend, one_line, run, safe_for, styled
-from sseparse.transports import Transport
 from sseparse.transports.httpx2 import HTTPX2Transport
 
 from ._contract import Reasoning, Text
@@ -28,26 +26,31 @@ from .demo import DemoServer
 
 @click.command()
 @click.argument("prompt")
-@click.option("--backend", default="darkai", show_default=True, help="See `sseparse backends`.")
-@click.option("--model", help="By default, the backend's default model.")
-@click.option("--base-url", metavar="URL", help="Where the service is, if not at its own address.")
+@click.option(
+    "--backend",
+    default="darkai",
+    show_default=True,
+    help="Name of the backend; `sseparse backends` lists them.",
+)
+@click.option("--model", help="Model; by default the backend's.")
+@click.option("--base-url", metavar="URL", help="Address of the service, if not its public one.")
 @click.option(
     "--option",
     "options",
     multiple=True,
     metavar="NAME=VALUE",
-    help="An option of the request, as JSON or text. Again for each.",
+    help="Option of the request, or argument of `stream`; VALUE is JSON or text. Repeatable.",
 )
 @click.option(
     "--backend-option",
     "backend_options",
     multiple=True,
     metavar="NAME=VALUE",
-    help="An argument of the backend, likewise.",
+    help="Argument of the backend; VALUE is JSON or text. Repeatable.",
 )
-@click.option("--usage", is_flag=True, help="Tell the tokens and the times on standard error.")
-@click.option("--proxy", metavar="URL", help="http:, https:, socks5: or socks5h:.")
-@click.option("--demo", is_flag=True, help="Talk to a demo server that this command starts.")
+@click.option("--usage", is_flag=True, help="Print tokens and times to standard error.")
+@click.option("--proxy", metavar="URL", help="Proxy: an http:, https:, socks5: or socks5h: URL.")
+@click.option("--demo", is_flag=True, help="Start a demo server in place of the service.")
 @async_backend
 @click.option(
     "--timeout",
@@ -56,20 +59,20 @@ from .demo import DemoServer
     default=600.0,
     show_default=True,
     metavar="SECONDS",
-    help="For the whole reply.",
+    help="Time limit for the whole reply.",
 )
 @click.option(
     "--retries",
     type=click.IntRange(min=0),
     default=0,
     show_default=True,
-    help="More attempts where the service cannot be reached, or is busy.",
+    help="Further attempts if the service is unreachable or busy.",
 )
 def chat(async_backend: str, **arguments: Any) -> None:
     """Send PROMPT to a chat service and print the reply as it arrives.
 
-    What the model thinks before it replies goes to standard error, dimmed. A key is taken from
-    the environment variable that the backend names if it finds none.
+    The model's reasoning goes to standard error, dimmed. The API key comes from the backend's
+    environment variable, unless --backend-option api_key=KEY is given.
     """
     run(partial(_chat, **arguments), async_backend)
 
@@ -88,44 +91,38 @@ async def _chat(
     retries: int,
 ) -> None:
     async with AsyncExitStack() as stack:
-        given = dict(map(_option, backend_options))
-        wanted = dict(map(_option, options))
-        if taken := wanted.keys() & signature(stream).parameters.keys():
-            raise ValueError(f"{', '.join(sorted(taken))}: no option of the request")
+        backend_arguments = dict(map(_parse_option, backend_options))
+        arguments: dict[str, Any] = {
+            "model": model,
+            "proxy": proxy,
+            "timeout": limit,
+            "retries": retries,
+        }
+        arguments |= dict(map(_parse_option, options))
         if base_url is not None:
-            given["base_url"] = base_url
-        transport: Transport | None = None
+            backend_arguments["base_url"] = base_url
         if demo:
             if backend != "darkai" or base_url is not None:
-                raise ValueError("--demo stands in for darkai alone, at an address of its own")
+                raise ValueError("--demo must be used without --backend and --base-url")
             server = await stack.enter_async_context(DemoServer())
-            given["api_endpoint"] = server.url
-            # This machine is not to be found behind a proxy from the environment.
-            transport = HTTPX2Transport(proxy=proxy, trust_env=False)
-            proxy = None
+            backend_arguments["api_endpoint"] = server.url
+            # A proxy from the environment does not reach this machine.
+            arguments["transport"] = HTTPX2Transport(proxy=proxy, trust_env=False)
+            arguments["proxy"] = None
         try:
-            reply = stream(
-                get_backend(backend, **given),
-                prompt,
-                model=model,
-                transport=transport,
-                proxy=proxy,
-                timeout=limit,
-                retries=retries,
-                **wanted,
-            )
+            reply = stream(get_backend(backend, **backend_arguments), prompt, **arguments)
         except TypeError as error:
             raise ValueError(f"{backend}: {error}") from error
         start = time.monotonic()
         first = await _print(await stack.enter_async_context(reply))
         if usage:
-            _tell_usage(reply, start, first)
+            _print_usage(reply, start, first)
 
 
-def _option(option: str) -> tuple[str, Any]:
+def _parse_option(option: str) -> tuple[str, Any]:
     name, equals, value = option.partition("=")
     if not name or not equals:
-        raise ValueError(f"an option is NAME=VALUE, not {option!r}")
+        raise ValueError(f"an option must be NAME=VALUE, got {option!r}")
     try:
         return name, json.loads(value)
     except (ValueError, RecursionError):
@@ -133,12 +130,12 @@ def _option(option: str) -> tuple[str, Any]:
 
 
 async def _print(reply: ReplyStream) -> float | None:
-    """Print the reply as it arrives, and return when its content began.
+    """Print the reply as it arrives, and return the time of its first content.
 
-    The last lines are ended, however the reply ends.
+    Unfinished lines are ended, even after an error.
     """
     first: float | None = None
-    # Where a line is in progress: on standard error, for which True stands, or output.
+    # The streams with an unfinished line: True for standard error, False for standard output.
     lines: set[bool] = set()
     try:
         async for delta in reply.deltas():
@@ -147,7 +144,7 @@ async def _print(reply: ReplyStream) -> float | None:
             first = first or time.monotonic()
             err = isinstance(delta, Reasoning)
             other = not err
-            # What goes into a file is the text and nothing else.
+            # A file gets the text alone, without line ends between pieces.
             if other in lines and (other or sys.stdout.isatty()):
                 click.echo(err=other)
                 lines.remove(other)
@@ -163,10 +160,10 @@ async def _print(reply: ReplyStream) -> float | None:
     return first
 
 
-def _tell_usage(reply: ReplyStream, start: float, first: float | None) -> None:
-    """Tell what the reply, which is complete now, has taken."""
+def _print_usage(reply: ReplyStream, start: float, first: float | None) -> None:
+    """Print the tokens and times of a complete reply."""
     end = time.monotonic()
-    words = ["no usage told"]
+    words = ["no usage reported"]
     if reply.usage is not None:
         words = [f"{reply.usage.input_tokens} tokens in", f"{reply.usage.output_tokens} tokens out"]
     if first is not None:
@@ -185,9 +182,9 @@ def backends() -> None:
     for name in installed_backends():
         try:
             backend = get_backend(name)
-            models = ", ".join(backend.models) or "those of the service"
+            models = ", ".join(backend.models) or "the service's"
             row = [name, backend.default_model, models]
-        except Exception as error:  # of a backend of others, which hides none of the rest
+        except Exception as error:  # another package's backend must not hide the rest
             row = [name, str(error) or repr(error)]
         table.add_row(*(escape(one_line(str(cell))) for cell in row))
     Console().print(table)

@@ -1,61 +1,77 @@
 """Cohere's chat, version 2.
 
-A reply is a message of contents, a plan and calls of tools, each in pieces, and `message-end`.
-The `[DONE]` after it says nothing more, and is not read.
+A reply is a message of contents, a plan and tool calls, each in pieces, and `message-end`. The
+`[DONE]` after it is not read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, TypedDict, Unpack
 
 import msgspec
 
 from sseparse import ServerSentEvent, SSEDecoder, UnknownField
 
 from ._contract import BackendError, Delta, Finish, Messages, Reasoning, Request, Text, Usage
-from ._json_events import Message, by_type, read, tokens
+from ._json_events import EventData, as_count, by_type, parse_event
 from ._json_service import Service, conversation
 from ._tool_calls import ToolCalls
+
+
+class CohereOptions(TypedDict, total=False):
+    """Fields of the request, beside those that Cohere's arguments set."""
+
+    citation_options: Mapping[str, Any]
+    documents: Sequence[str | Mapping[str, Any]]
+    frequency_penalty: float
+    k: int
+    logprobs: bool
+    max_tokens: int
+    p: float
+    presence_penalty: float
+    priority: int
+    response_format: Mapping[str, Any]
+    safety_mode: str
+    seed: int
+    stop_sequences: Sequence[str]
+    strict_tools: bool
+    temperature: float
+    thinking: Mapping[str, Any]
+    tool_choice: str
+    tools: Sequence[Mapping[str, Any]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cohere(Service):
     """A service that speaks the protocol of Cohere's chat, version 2.
 
-    base_url: up to the version, as in "https://api.cohere.com".
+    base_url: address up to the version, such as "https://api.cohere.com".
 
-    For the other arguments see Service. What the model plans to do with its tools is reasoning.
+    Service documents the other arguments. The model's plan for its tools is Reasoning.
     """
 
     name = "cohere"
     key_variable: ClassVar[str] = "CO_API_KEY"
     default_model = "command-a-03-2025"
-    models = ()
-    options: ClassVar[frozenset[str]] = frozenset(
-        """citation_options documents frequency_penalty k logprobs max_tokens p presence_penalty
-        priority response_format safety_mode seed stop_sequences strict_tools temperature thinking
-        tool_choice tools""".split()
-    )
+    options: ClassVar[frozenset[str]] = frozenset(CohereOptions.__annotations__)
 
-    base_url: str = "https://api.cohere.com"
+    base_url: str = field(default="https://api.cohere.com", repr=False)
 
-    def request(self, messages: Messages, *, model: str | None = None, **options: Any) -> Request:
-        """Return the request; see Backend.request. Options are fields of Cohere's request."""
-        headers = {
-            "accept": "text/event-stream",
-            **self.key_field("authorization", "Bearer "),
-        }
+    def request(
+        self, messages: Messages, *, model: str | None = None, **options: Unpack[CohereOptions]
+    ) -> Request:
+        """Return the request; see Backend.request."""
         body = {
             "model": model or self.default_model,
             "messages": conversation(messages),
             "stream": True,
         }
-        return self.post("/v2/chat", headers, body, options)
+        return self.post("/v2/chat", self.key_field("authorization", "Bearer "), body, options)
 
     def reply(self, content_type: str) -> CohereReply:
-        """Return a new reply; see Backend.reply. A body must be text/event-stream."""
+        """Return a new reply to a body of text/event-stream; see Backend.reply."""
         return CohereReply(self.event_stream(content_type))
 
 
@@ -75,14 +91,13 @@ class _ToolCall(msgspec.Struct):
 
 
 class _Message(msgspec.Struct):
-    # An object in what comes, and an empty list in the message that is only begun.
+    # Objects in the deltas, empty lists in `message-start`.
     content: _Content | list[Any] | None = None
     tool_calls: _ToolCall | list[Any] | None = None
     tool_plan: str | None = None
 
 
 class _Tokens(msgspec.Struct):
-    # Whole numbers, which may be written as 7.0.
     input_tokens: float | None = None
     output_tokens: float | None = None
 
@@ -99,7 +114,7 @@ class _Delta(msgspec.Struct):
     usage: _Usage | None = None
 
 
-class _Event(Message):
+class _Event(EventData):
     index: int | None = None
     delta: _Delta | None = None
 
@@ -123,14 +138,18 @@ class CohereReply:
         self._tool_calls = ToolCalls()
 
     def interpret(self, event: ServerSentEvent | UnknownField, /) -> Iterator[Delta | None]:
-        """Return what `event` adds to the reply; see Reply.interpret."""
-        match read(event, _decode, _TYPES):
+        """Return the deltas of `event`; see Reply.interpret."""
+        match parse_event(event, _decode, _TYPES):
             case _Event(type="message-end", delta=delta):
                 yield from self._finish(delta or _Delta())
             case _Event(index=index, delta=_Delta(message=_Message() as message)):
                 yield from self._interpret_message(index, message)
             case _:
                 pass
+
+    def end(self) -> Iterable[Delta]:
+        """Return (): `message-end` ends a reply; see Reply.end."""
+        return ()
 
     def _interpret_message(self, index: int | None, message: _Message) -> Iterator[Delta | None]:
         if message.tool_plan:
@@ -148,8 +167,8 @@ class CohereReply:
     def _finish(self, delta: _Delta) -> Iterator[Delta]:
         usage = delta.usage or _Usage()
         if counts := usage.tokens or usage.billed_units:
-            yield Usage(tokens(counts.input_tokens), tokens(counts.output_tokens))
-        # Both say that the service could not complete the reply.
+            yield Usage(as_count(counts.input_tokens), as_count(counts.output_tokens))
+        # The service's reasons for a reply that it could not complete.
         if delta.error or delta.finish_reason in ("ERROR", "TIMEOUT"):
             raise BackendError(delta.error or delta.finish_reason)
         yield from self._tool_calls.take()

@@ -1,25 +1,24 @@
 """DarkAI: an LLM chat service that streams its text as server-sent events.
 
 A reply is a stream of JSON objects in the data of events: `{"event": "text-chunk", "data":
-{"text": ...}}` for each piece of text, and `{"event": "stream-end"}` when it is complete. The
-whole text comes again in a `final-response`, which counts if no text-chunk came.
+{"text": ...}}` for each piece of text, and `{"event": "stream-end"}` when it is complete. A
+`final-response` repeats the whole text; it counts if no text-chunk came.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
-from dataclasses import InitVar, dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 
 from sseparse import InvalidJSON, ServerSentEvent, SSEDecoder, decoder_for
-from sseparse.transports._errors import is_http
 
 from ._contract import BackendError, Delta, Finish, Messages, Request, Text
-from ._json_events import lenient
-from ._json_service import below, conversation
+from ._json_events import decode_leniently
+from ._json_service import check_types, check_url, conversation, join_url
 
 if TYPE_CHECKING:
     from ._stream import ReplyStream
@@ -27,52 +26,60 @@ if TYPE_CHECKING:
 _logger = logging.getLogger("sseparse")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class DarkAI:
     """The DarkAI service.
 
-    strict: raise InvalidJSON for an event that is not the JSON it should be. The service does
-        send damaged events, so otherwise they are skipped, with a warning on the logger
-        "sseparse".
-    api_endpoint: the URL to post to.
-    base_url: another way to say so: what comes before "/chat" in it.
-    max_event_size: the largest event, in bytes, or None for no limit; see SSEDecoder, also for
-        what it raises.
+    strict: raise InvalidJSON for a damaged event. By default it is skipped with a warning on the
+        logger "sseparse", since the service does send damaged events.
+    api_endpoint: URL to post to, by default the class's.
+    max_event_size: largest event in bytes, or None for no limit; see SSEDecoder.
+    base_url: the part of api_endpoint before "/chat", in place of api_endpoint.
 
-    Raises ValueError for what is no URL, and TypeError for a strict that is no bool.
+    Code for the older interface of providers overrides the class attributes, in a subclass or on
+    the class; instances and `create_async_generator` use them.
+
+    Raises TypeError and ValueError, naming the argument.
     """
 
     name = "darkai"
     url = "https://darkai.foundation/chat"
     supports_stream = True
     default_model = "llama-3-70b"
-    models = ("gpt-4o", "gpt-3.5-turbo", "llama-3-70b")
+    # Not ClassVar, which pyright does not accept for a property of a protocol.
+    models: Sequence[str] = field(
+        default=("gpt-4o", "gpt-3.5-turbo", "llama-3-70b"), init=False, repr=False, compare=False
+    )
     model_aliases: ClassVar[Mapping[str, str]] = {"llama-3.1-70b": "llama-3-70b"}
 
     strict: bool = False
     api_endpoint: str = url
     max_event_size: int | None = 64 * 1024 * 1024
-    base_url: InitVar[str | None] = None
 
-    def __post_init__(self, base_url: str | None) -> None:
-        strict: Any = self.strict
-        if not isinstance(strict, bool):
-            raise TypeError(f"strict cannot be a {type(strict).__name__}")
+    # By hand: a generated one would fix api_endpoint's default, whatever a subclass says.
+    def __init__(
+        self,
+        strict: bool = False,
+        api_endpoint: str | None = None,
+        max_event_size: int | None = max_event_size,
+        base_url: str | None = None,
+    ) -> None:
         if base_url is not None:
-            object.__setattr__(self, "api_endpoint", below(base_url, "/chat"))
-        elif not is_http(self.api_endpoint):
-            raise ValueError("api_endpoint is not an http: or https: URL")
-        # Wrong limits are refused here, not with the first reply.
-        SSEDecoder(max_event_size=self.max_event_size)
+            check_url("base_url", base_url)
+            api_endpoint = join_url(base_url, "/chat")
+        elif api_endpoint is None:
+            api_endpoint = type(self).api_endpoint
+        check_url("api_endpoint", api_endpoint)
+        vars(self).update(strict=strict, api_endpoint=api_endpoint, max_event_size=max_event_size)
+        check_types(self)
+        SSEDecoder(max_event_size=max_event_size)  # raises ValueError
 
-    def request(self, messages: Messages, *, model: str | None = None, **options: Any) -> Request:
-        """Return the request; see Backend.request. DarkAI has no further options."""
-        if options:
-            raise TypeError(f"DarkAI has no option {', '.join(options)}")
+    def request(self, messages: Messages, *, model: str | None = None) -> Request:
+        """Return the request; see Backend.request. DarkAI has no options."""
         model = self.model_aliases.get(model, model) if model else self.default_model
         if model not in self.models:
             known = ", ".join([*self.models, *self.model_aliases])
-            raise ValueError(f"DarkAI has no model {model!r}; it has {known}")
+            raise ValueError(f"model must be one of {known}, got {model!r}")
         headers = {
             "accept": "text/event-stream",
             "content-type": "application/json",
@@ -82,7 +89,7 @@ class DarkAI:
         return Request("POST", self.api_endpoint, headers, body)
 
     def reply(self, content_type: str) -> DarkAIReply:
-        """Return a new reply; see Backend.reply. A body must be text/event-stream."""
+        """Return a new reply to a body of text/event-stream; see Backend.reply."""
         if not isinstance(decoder_for(content_type), SSEDecoder):
             raise ValueError(f"DarkAI replies with text/event-stream, not {content_type!r}")
         return DarkAIReply(SSEDecoder(max_event_size=self.max_event_size), self.strict)
@@ -91,12 +98,12 @@ class DarkAI:
     def create_async_generator(
         cls, model: str, messages: Messages, proxy: str | None = None, **_: Any
     ) -> ReplyStream:
-        """Iterate over the text of a reply: the older interface of providers.
+        """Return the reply of `cls()`: the older interface of providers.
 
-        Further arguments are ignored, as they were there. It is `stream(DarkAI(), ...)`, and
-        like that it is best used with `async with`, or `contextlib.aclosing`.
+        Further arguments are ignored, as in that interface. Iterate inside `async with` or
+        `contextlib.aclosing`.
         """
-        # The one place where a backend reaches for the driver: this face has always run.
+        # Imported late: the only way from a backend to the driver.
         from ._stream import stream
 
         return stream(cls(), messages, model=model, proxy=proxy)
@@ -110,7 +117,7 @@ class _Message(msgspec.Struct):
 
 
 class _Content(msgspec.Struct):
-    """What a text-chunk or a final-response carries."""
+    """The data of a text-chunk or a final-response."""
 
     text: str = ""
     message: str = ""
@@ -121,7 +128,7 @@ _decode_content = msgspec.json.Decoder(_Content).decode
 
 
 def _decode(data: str) -> tuple[str, Any]:
-    """Return what an event is, and the content or the error that it carries."""
+    """Return the name of an event, and its content or error."""
     message = _decode_message(data)
     match message.event:
         case "text-chunk" | "final-response":
@@ -141,36 +148,45 @@ class DarkAIReply:
         self._any_text = False
 
     def interpret(self, event: ServerSentEvent, /) -> Iterator[Delta]:
-        """Return what `event` adds to the reply; see Reply.interpret."""
+        """Return the deltas of `event`; see Reply.interpret."""
         try:
-            kind, carried = lenient(_decode, event.data)
+            name, data = decode_leniently(_decode, event.data)
         except (msgspec.MsgspecError, RecursionError) as cause:
             error = InvalidJSON(f"invalid JSON in an event: {cause}", event.data.encode())
             if self._strict:
                 raise error from cause
             _logger.warning("skipped %s", error)
             return
-        match kind:
-            case "text-chunk" if carried.text:
+        match name:
+            case "text-chunk" if data.text:
                 self._any_text = True
-                yield Text(carried.text)
-            case "final-response" if carried.message and not self._any_text:
-                yield Text(carried.message)
+                yield Text(data.text)
+            case "final-response" if data.message and not self._any_text:
+                yield Text(data.message)
             case "stream-end":
                 yield Finish()
             case "error":
-                raise BackendError(carried)
+                raise BackendError(data)
             case _:
                 pass
 
+    def end(self) -> Iterable[Delta]:
+        """Return (): the stream-end ends a reply; see Reply.end."""
+        return ()
+
 
 def _prompt(messages: Messages) -> str:
-    """Return the one text that DarkAI takes: a single message, or a transcript to go on with."""
-    turns = conversation(messages)
-    for turn in turns:
-        if not isinstance(turn.get("content"), str):
-            raise ValueError(f"DarkAI takes messages with a str as their content: {turn!r:.100}")
+    """Return DarkAI's single text: one message verbatim, or a transcript of several."""
+    turns: list[tuple[str, str]] = []
+    for message in conversation(messages):
+        match message:
+            case {"role": str(role), "content": str(content)}:
+                turns.append((role, content))
+            case _:
+                raise ValueError(
+                    f"messages must each have a role and a content of text, got {message!r:.100}"
+                )
     if len(turns) == 1:
-        return str(turns[0]["content"])
-    lines = [f"{turn['role'].capitalize()}: {turn['content']}" for turn in turns]
+        return turns[0][1]
+    lines = [f"{role.capitalize()}: {content}" for role, content in turns]
     return "\n".join([*lines, "Assistant:"])

@@ -4,9 +4,8 @@
         async with stream(DarkAI(api_endpoint=server.url), "Hello") as reply:
             ...
 
-DemoApp is the service, an ASGI application; DemoServer runs it with hypercorn on the loop in
-use, asyncio or trio. The application can be told to misbehave, in each of the ways in which a
-service does.
+DemoApp is the service, an ASGI application; DemoServer runs it with hypercorn on the current event
+loop, asyncio or trio. The application's arguments make it misbehave as real services do.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from sseparse import encode_comment, encode_event
 
 from .darkai import DarkAI
 
-# What the server may take to stop, in seconds.
+# Time limit for stopping the server, in seconds.
 _STOP_TIMEOUT = 5.0
 
 _Message = MutableMapping[str, Any]
@@ -41,17 +40,16 @@ class DemoApp:
     """DarkAI's protocol as an ASGI application: POST {"query": ..., "model": ...} to any path.
 
     pause: seconds between two tokens.
-    line_end: what ends the lines of the stream.
-    chunk_size: the size of the pieces that the body is sent in, in bytes; None sends each
-        event whole.
-    pings: how many comments come before each token, each after a pause of its own.
-    damaged: send a damaged event between any two good ones.
-    text_chunks: send the text in chunks; if not, only the final-response has it.
-    stall_after: after so many tokens, send nothing but pings, for ever.
-    drop_after: after so many tokens, drop the connection.
+    line_end: end of each line of the stream.
+    chunk_size: size of the body's pieces in bytes, or None for one piece per event.
+    pings: number of comments before each token, each after a pause.
+    damaged: send a damaged event before each token.
+    text_chunks: send the text in chunks; otherwise only in the final-response.
+    stall_after: number of tokens after which only pings follow, forever.
+    drop_after: number of tokens after which the connection is dropped.
     stream_end: send the stream-end.
-    status: anything but 200 is an error, with a JSON body that says so.
-    html: answer with an HTML page instead of a stream.
+    status: HTTP status; any but 200 has a JSON error as its body.
+    html: send an HTML page instead of a stream.
     """
 
     pause: float = 0.02
@@ -67,7 +65,7 @@ class DemoApp:
     html: bool = False
 
     async def __call__(self, scope: _Message, receive: _Receive, send: _Send) -> None:
-        """Serve one connection, as ASGI has it."""
+        """Serve one ASGI connection."""
         if scope["type"] == "lifespan":
             await _live(receive, send)
             return
@@ -76,7 +74,7 @@ class DemoApp:
             body += message["body"]
         body += message.get("body", b"")
         async with anyio.create_task_group() as tasks:
-            # A server does not stop an application whose client has gone: this one does.
+            # ASGI servers do not stop an application when its client disconnects.
             tasks.start_soon(_wait_for_disconnect, receive, tasks.cancel_scope)
             await self._respond(body, send)
             tasks.cancel_scope.cancel()
@@ -113,7 +111,7 @@ class DemoApp:
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     def _parts(self, query: _Query) -> Iterator[bytes | Exception]:
-        """Yield what to send: bytes, empty ones for a pause, an exception to drop it all."""
+        """Yield bytes to send, b"" for a pause, or an exception that drops the connection."""
         tokens = _answer(query)
         for number, token in enumerate(tokens):
             if number == self.drop_after:
@@ -146,7 +144,7 @@ class _Query(msgspec.Struct):
 
 
 def _answer(query: _Query) -> list[str]:
-    """Return a sensible answer as tokens: words with the space before them."""
+    """Return an answer as tokens: words with the space before them."""
     text = (
         f"You asked {query.model}: “{query.query}” This answer comes from sseparse's own demo "
         "server, which speaks DarkAI's protocol on your machine. It has no model behind it, but "
@@ -178,13 +176,13 @@ async def _live(receive: _Receive, send: _Send) -> None:
 
 
 class DemoServer:
-    """Run an ASGI application while the `async with` lasts; `url` is where to post to.
+    """Runs an ASGI application inside an `async with`; `url` is the address to post to.
 
-    app: by default, a DemoApp that behaves well.
+    app: the application, by default DemoApp().
     """
 
     def __init__(self, app: Any = None) -> None:
-        self.url = ""
+        self.url: str = ""
         self._app: Any = DemoApp() if app is None else app
 
     async def __aenter__(self) -> DemoServer:
@@ -207,7 +205,7 @@ class DemoServer:
         self._stop.set()
         self._tasks.cancel_scope.shield = True
         self._serving.deadline = anyio.current_time() + _STOP_TIMEOUT
-        # The exception is none of the server's: it goes on as it is, not in an ExceptionGroup.
+        # Without the caller's exception, which the group would wrap in an ExceptionGroup.
         try:
             await self._tasks.__aexit__(None, None, None)
         finally:
@@ -215,17 +213,17 @@ class DemoServer:
 
     async def _serve(self) -> None:
         serve = import_module(f"hypercorn.{sniffio.current_async_library()}").serve
-        # A cancellation from outside ends the `async with`, and the server by its own way out.
+        # Shielded: a cancellation from outside stops the server through __aexit__.
         with self._serving:
             await serve(self._run, _Config(self._socket), shutdown_trigger=self._stop.wait)
 
     async def _run(self, scope: _Message, receive: _Receive, send: _Send) -> None:
-        """Run the application, and end it when the server stops."""
+        """Run the application until the server stops."""
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
         async with anyio.create_task_group() as tasks:
-            # From Python 3.12 on, hypercorn would wait for it, however long it takes.
+            # From Python 3.12 on, hypercorn waits for the application without a time limit.
             tasks.start_soon(self._end_with_server, tasks.cancel_scope)
             await self._app(scope, receive, send)
             tasks.cancel_scope.cancel()
@@ -236,7 +234,7 @@ class DemoServer:
 
 
 class _Config(Config):
-    """Listen on a socket that is there already, quietly, and stop without delay."""
+    """Listen on an existing socket, log nothing, and stop quickly."""
 
     errorlog = None
     graceful_timeout = 0.2

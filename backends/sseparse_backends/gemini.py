@@ -1,19 +1,18 @@
 """Google's Gemini.
 
 A reply is a stream of JSON objects in the data of events. Each has parts of the content in
-`candidates[0]`, and the usage so far; the last of them, or the last but a few, a `finishReason`.
-The end of the body is the end of the reply.
+`candidates[0]`, and the usage so far; one of the last has a `finishReason`. The end of the body
+ends the reply.
 
-An error in the middle of a stream may be JSON in no data field at all: the lines of the stream are
-the lines of the JSON.
+An error in the middle of a stream may be bare JSON: its lines stand in the stream without `data:`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, TypedDict, Unpack
 from urllib.parse import quote
 
 import msgspec
@@ -31,7 +30,7 @@ from ._contract import (
     ToolCall,
     Usage,
 )
-from ._json_events import Message, object_text, read, tokens
+from ._json_events import EventData, as_count, object_text, parse_event
 from ._json_service import Service, conversation
 
 _ROLES = {
@@ -42,83 +41,106 @@ _ROLES = {
     "user": "user",
 }
 
-_GENERATION_CONFIG = frozenset(
-    """frequencyPenalty maxOutputTokens mediaResolution presencePenalty responseJsonSchema
-    responseMimeType responseSchema seed stopSequences temperature thinkingConfig topK
-    topP""".split()
-)
+
+class GenerationConfig(TypedDict, total=False):
+    """Fields of the request's `generationConfig`."""
+
+    frequencyPenalty: float
+    maxOutputTokens: int
+    mediaResolution: str
+    presencePenalty: float
+    responseJsonSchema: Mapping[str, Any]
+    responseMimeType: str
+    responseSchema: Mapping[str, Any]
+    seed: int
+    stopSequences: Sequence[str]
+    temperature: float
+    thinkingConfig: Mapping[str, Any]
+    topK: int
+    topP: float
+
+
+class GeminiOptions(GenerationConfig, total=False):
+    """Fields of the request, beside those that Gemini's arguments set."""
+
+    cachedContent: str
+    generationConfig: Mapping[str, Any]
+    labels: Mapping[str, str]
+    safetySettings: Sequence[Mapping[str, Any]]
+    toolConfig: Mapping[str, Any]
+    tools: Sequence[Mapping[str, Any]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Gemini(Service):
     """Google's Gemini API, or Vertex AI.
 
-    base_url: up to what comes before "/models/": for Vertex AI, for example,
+    base_url: address up to "/models/"; for Vertex AI, for example,
         "https://aiplatform.googleapis.com/v1/publishers/google".
 
-    For the other arguments see Service; the variable GOOGLE_API_KEY is not looked at. Only the
-    first of several candidates is read, and calls of functions only whole, so that
-    streamFunctionCallArguments must stay off. Of an old model that gives a finishReason with each
-    piece, a body that is cut between two of them cannot be told from a whole one. Gemini 3 wants
-    the thoughtSignature of a call back with its result: as no delta has it, send
-    "skip_thought_signature_validator", which Google accepts for one.
+    Service documents the other arguments; the variable GOOGLE_API_KEY is not read. Only the
+    first of several candidates is read. Function calls are read whole, so that
+    streamFunctionCallArguments must stay off. Old models send a finishReason with each piece:
+    such a reply looks complete when it is cut between two pieces. Gemini 3 requires a function
+    call's thoughtSignature with its result. No delta has it: send Google's placeholder
+    "skip_thought_signature_validator".
     """
 
     name = "gemini"
     key_variable: ClassVar[str] = "GEMINI_API_KEY"
     default_model = "gemini-flash-latest"
-    models = ()
-    options: ClassVar[frozenset[str]] = _GENERATION_CONFIG.union(
-        {"cachedContent", "generationConfig", "labels", "safetySettings", "toolConfig", "tools"}
-    )
+    options: ClassVar[frozenset[str]] = frozenset(GeminiOptions.__annotations__)
 
-    base_url: str = "https://generativelanguage.googleapis.com/v1beta"
+    base_url: str = field(default="https://generativelanguage.googleapis.com/v1beta", repr=False)
 
-    def request(self, messages: Messages, *, model: str | None = None, **options: Any) -> Request:
+    def request(
+        self, messages: Messages, *, model: str | None = None, **options: Unpack[GeminiOptions]
+    ) -> Request:
         """Return the request; see Backend.request.
 
-        A message is one with content, or else with Gemini's own parts. Those of the system become
-        the systemInstruction, wherever they stand. Options are fields of Gemini's request and of
-        its generationConfig.
+        A message has a content, or Gemini's own parts. Messages of the system become the
+        systemInstruction, wherever they stand.
         """
         model = model or self.default_model
         system: list[Any] = []
         contents: list[Mapping[str, Any]] = []
-        for content in map(_content, conversation(messages, parts=True)):
-            if content["role"] == "system":
+        for content in map(_content, conversation(messages)):
+            if content.get("role") == "system":
                 system += content["parts"]
             else:
                 contents.append(content)
         if not contents:
-            raise ValueError("there is no message to send but the system's")
+            raise ValueError("messages must include more than system messages")
         body: dict[str, Any] = {"contents": contents}
         if system:
             body["systemInstruction"] = {"parts": system}
-        config = {name: options.pop(name) for name in list(options) if name in _GENERATION_CONFIG}
-        if config:
-            options["generationConfig"] = {**(options.get("generationConfig") or {}), **config}
-        headers = {"accept": "text/event-stream", **self.key_field("x-goog-api-key")}
-        # A model of one's own has a path of its own.
+        fields: dict[str, Any] = {**options}
+        names = [name for name in fields if name in GenerationConfig.__annotations__]
+        if config := {name: fields.pop(name) for name in names}:
+            fields["generationConfig"] = {**(options.get("generationConfig") or {}), **config}
+        headers = self.key_field("x-goog-api-key")
+        # A tuned model has a path of its own, such as "tunedModels/mine".
         path = quote(model if "/" in model else f"models/{model}")
-        return self.post(f"/{path}:streamGenerateContent", headers, body, options, alt="sse")
+        return self.post(f"/{path}:streamGenerateContent", headers, body, fields, alt="sse")
 
     def reply(self, content_type: str) -> GeminiReply:
-        """Return a new reply; see Backend.reply. A body must be text/event-stream."""
+        """Return a new reply to a body of text/event-stream; see Backend.reply."""
         return GeminiReply(self.event_stream(content_type), self.max_event_size)
 
 
 def _content(message: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return a message as Gemini has it, with parts."""
+    """Return a message in Gemini's format, with parts."""
     match message:
         case {"parts": [*_]}:
             return message
-        case {"role": role, "content": content, **rest} if role in _ROLES and not rest:
-            parts = [{"text": content}] if isinstance(content, str) else map(_part, content)
-            return {"role": _ROLES[role], "parts": list(parts)}
+        case {"role": str(role), "content": str(text), **rest} if role in _ROLES and not rest:
+            return {"role": _ROLES[role], "parts": [{"text": text}]}
+        case {"role": str(role), "content": [*parts], **rest} if role in _ROLES and not rest:
+            return {"role": _ROLES[role], "parts": [*map(_part, parts)]}
         case _:
             raise ValueError(
-                f"a message for Gemini has a role ({', '.join(_ROLES)}) and a content, or else "
-                f"Gemini's own parts, not {message!r:.100}"
+                f"messages must each have a role ({', '.join(_ROLES)}) and a content, or Gemini's "
+                f"own parts, got {message!r:.100}"
             )
 
 
@@ -158,7 +180,7 @@ class _Usage(msgspec.Struct, rename="camel"):
     thoughts_token_count: float | None = None
 
 
-class _Chunk(Message, rename="camel"):
+class _Chunk(EventData, rename="camel"):
     candidates: list[_Candidate] | None = None
     prompt_feedback: dict[str, Any] | None = None
     usage_metadata: _Usage | None = None
@@ -166,9 +188,9 @@ class _Chunk(Message, rename="camel"):
 
 _decode = msgspec.json.Decoder(_Chunk).decode
 
-# A JSON string, perhaps unfinished: so that no hostile line is scanned twice.
+# A JSON string, even an unfinished one: no hostile line is scanned twice.
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*+"?')
-# The end of a string, and on another line the beginning of a value.
+# The end of a string, and the start of a value on the next line.
 _LOST_COLON = re.compile(r'"[ \t]*\n(?=[ \t]*[^\s,:\]}])')
 
 
@@ -183,18 +205,18 @@ class GeminiReply:
         self.decoder = decoder
         self._tool_calls = 0
         self._finish_reason: str | None = None
-        # The lines so far of JSON in no data field, their size, and how many of its braces are
-        # open. They are no event to the decoder, whose limit starts anew with each blank line.
+        # Bare JSON: its lines so far, their size, and its open braces. The decoder does not limit
+        # them: they are not part of an event.
         self._lines: list[str] = []
         self._size = 0
         self._depth = 0
         self._max_event_size = max_event_size
 
     def interpret(self, event: ServerSentEvent | UnknownField, /) -> Iterator[Delta]:
-        """Return what `event` adds to the reply; see Reply.interpret."""
+        """Return the deltas of `event`; see Reply.interpret."""
         if isinstance(event, UnknownField):
             event = self._join(event)
-        chunk = read(event, _decode)
+        chunk = parse_event(event, _decode)
         if chunk is None:
             return
         if chunk.prompt_feedback and chunk.prompt_feedback.get("blockReason"):
@@ -204,12 +226,12 @@ class GeminiReply:
                 yield from self._interpret_candidate(candidate)
         if (usage := chunk.usage_metadata) is not None:
             yield Usage(
-                tokens(usage.prompt_token_count),
-                tokens(usage.candidates_token_count) + tokens(usage.thoughts_token_count),
+                as_count(usage.prompt_token_count),
+                as_count(usage.candidates_token_count) + as_count(usage.thoughts_token_count),
             )
 
     def end(self) -> Iterator[Delta]:
-        """Finish a reply that has said why it ends, unless an error has begun."""
+        """Finish a reply that has a finishReason and no unfinished error; see Reply.end."""
         if self._finish_reason is not None and not self._lines:
             yield Finish(self._finish_reason)
 
@@ -225,7 +247,7 @@ class GeminiReply:
         self._finish_reason = candidate.finish_reason or self._finish_reason
 
     def _join(self, field: UnknownField) -> ServerSentEvent | UnknownField:
-        """Return the event that JSON in no data field would be, with its last line."""
+        """Return `field`, or bare JSON as an event once its last line has come."""
         if not self._lines and not field.name.lstrip().startswith(("{", "[")):
             return field
         line = f"{field.name}:{field.value}" if field.value else field.name
@@ -237,9 +259,9 @@ class GeminiReply:
         self._depth += outside.count("{") - outside.count("}")
         if self._depth > 0:
             return field
-        # A colon at the end of a line is lost: a field without a value looks the same without.
+        # A field's name at the end of a line lost its colon: `name` and `name:` are the same field.
         data = _LOST_COLON.sub('":\n', "\n".join(self._lines))
-        # One that is the element of an array is an error still.
+        # The error may be the element of an array.
         data = data.strip("[], \t\n")
         self._lines, self._size, self._depth = [], 0, 0
         return ServerSentEvent(data=data)

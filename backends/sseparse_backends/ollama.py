@@ -1,76 +1,109 @@
-"""Ollama: models on one's own machine, or in its cloud.
+"""Ollama: models on your own machine, or in its cloud.
 
 A reply is a stream of JSON objects, one a line. Each has a piece of the text in `message`; the
-last of them says that it is `done`, why, and what it took.
+last one has `done`, the reason and the usage.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypedDict, Unpack
 
 import msgspec
 
 from sseparse import NDJSONDecoder, decoder_for
 
-from ._contract import Delta, Finish, Messages, Reasoning, Request, Text, ToolCall, Usage
-from ._json_events import Message, lenient, object_text, raise_error, tokens
+from ._contract import (
+    BackendError,
+    Delta,
+    Finish,
+    Messages,
+    Reasoning,
+    Request,
+    Text,
+    ToolCall,
+    Usage,
+)
+from ._json_events import EventData, as_count, decode_leniently, object_text
 from ._json_service import Service, conversation
 
-_PARAMETERS = frozenset(
-    """frequency_penalty main_gpu min_p num_batch num_ctx num_gpu num_keep num_predict num_thread
-    presence_penalty repeat_last_n repeat_penalty seed stop temperature top_k top_p typical_p
-    use_mmap""".split()
-)
+
+class OllamaParameters(TypedDict, total=False):
+    """Parameters of the model: fields of the request's `options`."""
+
+    frequency_penalty: float
+    main_gpu: int
+    min_p: float
+    num_batch: int
+    num_ctx: int
+    num_gpu: int
+    num_keep: int
+    num_predict: int
+    num_thread: int
+    presence_penalty: float
+    repeat_last_n: int
+    repeat_penalty: float
+    seed: int
+    stop: str | Sequence[str]
+    temperature: float
+    top_k: int
+    top_p: float
+    typical_p: float
+    use_mmap: bool
+
+
+class OllamaOptions(OllamaParameters, total=False):
+    """Fields of the request, beside those that Ollama's arguments set."""
+
+    format: str | Mapping[str, Any]
+    keep_alive: str | float
+    options: Mapping[str, Any]
+    shift: bool
+    think: bool | str
+    tools: Sequence[Mapping[str, Any]]
+    truncate: bool
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ollama(Service):
     """An Ollama server.
 
-    base_url: where it is: "https://ollama.com" for the cloud, which takes a key.
+    base_url: its address. "https://ollama.com" is the cloud, which requires a key.
 
-    For the other arguments see Service.
+    Service documents the other arguments. A message's content is text, with `images` beside it.
     """
 
     name = "ollama"
     key_variable: ClassVar[str] = "OLLAMA_API_KEY"
     needs_key: ClassVar[bool] = False
     default_model = "llama3.2"
-    models = ()
-    options: ClassVar[frozenset[str]] = _PARAMETERS.union(
-        {"format", "keep_alive", "options", "shift", "think", "tools", "truncate"}
-    )
+    options: ClassVar[frozenset[str]] = frozenset(OllamaOptions.__annotations__)
 
-    # Not localhost, which may be ::1 first, where Ollama does not listen.
-    base_url: str = "http://127.0.0.1:11434"
+    # Not localhost: that may resolve to ::1 first, where Ollama does not listen.
+    base_url: str = field(default="http://127.0.0.1:11434", repr=False)
 
-    def request(self, messages: Messages, *, model: str | None = None, **options: Any) -> Request:
-        """Return the request; see Backend.request.
-
-        Messages are sent as they are; the content of Ollama's own is text, with `images` beside
-        it. Options are fields of Ollama's request and of its `options`, where the parameters of
-        the model are.
-        """
-        # Where it is not expected, Ollama ignores a parameter without a word.
-        parameters = {name: options.pop(name) for name in list(options) if name in _PARAMETERS}
-        if parameters:
-            options["options"] = {**(options.get("options") or {}), **parameters}
+    def request(
+        self, messages: Messages, *, model: str | None = None, **options: Unpack[OllamaOptions]
+    ) -> Request:
+        """Return the request; see Backend.request."""
+        fields: dict[str, Any] = {**options}
+        # Ollama silently ignores a parameter outside of `options`.
+        names = [name for name in fields if name in OllamaParameters.__annotations__]
+        if parameters := {name: fields.pop(name) for name in names}:
+            fields["options"] = {**(options.get("options") or {}), **parameters}
         body = {
             "model": model or self.default_model,
             "messages": conversation(messages),
             "stream": True,
         }
-        headers = {
-            "accept": "application/x-ndjson",
-            **self.key_field("authorization", "Bearer "),
-        }
-        return self.post("/api/chat", headers, body, options)
+        key = self.key_field("authorization", "Bearer ")
+        headers = {"accept": "application/x-ndjson", **key}
+        return self.post("/api/chat", headers, body, fields)
 
     def reply(self, content_type: str) -> OllamaReply:
-        """Return a new reply; see Backend.reply. A body must be application/x-ndjson."""
+        """Return a new reply to a body of application/x-ndjson; see Backend.reply."""
         if not isinstance(decoder_for(content_type), NDJSONDecoder):
             raise ValueError(f"Ollama replies with application/x-ndjson, not {content_type!r}")
         return OllamaReply(NDJSONDecoder(loads=_decode, max_line_size=self.max_event_size))
@@ -92,7 +125,7 @@ class _Message(msgspec.Struct):
     tool_calls: list[_ToolCall] | None = None
 
 
-class _Line(Message):
+class _Line(EventData):
     message: _Message | None = None
     done: bool | None = None
     done_reason: str | None = None
@@ -100,7 +133,7 @@ class _Line(Message):
     eval_count: float | None = None
 
 
-_decode = partial(lenient, msgspec.json.Decoder(_Line).decode)
+_decode = partial(decode_leniently, msgspec.json.Decoder(_Line).decode)
 
 
 class OllamaReply:
@@ -111,8 +144,9 @@ class OllamaReply:
         self._tool_calls = 0
 
     def interpret(self, line: _Line, /) -> Iterator[Delta]:
-        """Return what `line` adds to the reply; see Reply.interpret."""
-        raise_error(line)
+        """Return the deltas of `line`; see Reply.interpret."""
+        if line.error is not None:
+            raise BackendError(line.error)
         message = line.message or _Message()
         if message.thinking:
             yield Reasoning(message.thinking)
@@ -124,6 +158,10 @@ class OllamaReply:
             yield ToolCall(self._tool_calls, call.id or "", function.name or "", arguments)
             self._tool_calls += 1
         if line.done:
-            # A count of zero is left out.
-            yield Usage(tokens(line.prompt_eval_count), tokens(line.eval_count))
+            # Ollama leaves out a count of zero.
+            yield Usage(as_count(line.prompt_eval_count), as_count(line.eval_count))
             yield Finish(line.done_reason)
+
+    def end(self) -> Iterable[Delta]:
+        """Return (): `"done": true` ends a reply; see Reply.end."""
+        return ()

@@ -1,15 +1,15 @@
 """OpenAI's chat completions, and the many servers that speak the same protocol.
 
 A reply is a stream of JSON objects, "chunks", in the data of events. Each has a piece of the text
-in `choices[0].delta`; the last of them a `finish_reason`; then the usage may come, with no choice
-at all, and `[DONE]`, which some servers leave out, so that the end of the body has to do.
+in `choices[0].delta`; the last of them a `finish_reason`. Then may come the usage, in a chunk
+without choices, and `[DONE]`. Some servers leave that out: then the end of the body ends the reply.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, TypedDict, Unpack
 from urllib.parse import quote
 
 import msgspec
@@ -17,50 +17,69 @@ import msgspec
 from sseparse import ServerSentEvent, SSEDecoder, UnknownField
 
 from ._contract import BackendError, Delta, Finish, Messages, Reasoning, Request, Text, Usage
-from ._json_events import Message, read, tokens
+from ._json_events import EventData, as_count, parse_event
 from ._json_service import Service, conversation
 from ._tool_calls import ToolCalls
+
+
+class OpenAIOptions(TypedDict, total=False):
+    """Fields of the request, beside those that OpenAI's arguments set."""
+
+    frequency_penalty: float
+    logit_bias: Mapping[str, float]
+    logprobs: bool
+    max_completion_tokens: int
+    max_tokens: int
+    metadata: Mapping[str, str]
+    parallel_tool_calls: bool
+    prediction: Mapping[str, Any]
+    presence_penalty: float
+    prompt_cache_key: str
+    reasoning_effort: str
+    response_format: Mapping[str, Any]
+    safety_identifier: str
+    seed: int
+    service_tier: str
+    stop: str | Sequence[str]
+    store: bool
+    temperature: float
+    tool_choice: str | Mapping[str, Any]
+    tools: Sequence[Mapping[str, Any]]
+    top_logprobs: int
+    top_p: float
+    user: str
+    verbosity: str
+    web_search_options: Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
 class OpenAI(Service):
     """A service that speaks the protocol of OpenAI's chat completions.
 
-    base_url: up to and with the version, as in "http://127.0.0.1:8000/v1".
+    base_url: address up to and including the version, such as "http://127.0.0.1:8000/v1".
     include_usage: ask for the usage at the end of the reply. Some servers, such as Mistral's,
-        refuse a request that does.
-    api_version: for Azure, such as "2024-10-21": the model is the name of a deployment then, and
-        the base_url is "https://NAME.openai.azure.com".
+        refuse that.
+    api_version: for Azure, such as "2024-10-21". The model is then a deployment's name, and
+        base_url is "https://NAME.openai.azure.com".
 
-    For the other arguments see Service. Only the first of several choices is read. What a model
-    says to refuse is text.
+    Service documents the other arguments. Only the first of several choices is read. A refusal
+    is returned as text.
     """
 
     name = "openai"
     key_variable: ClassVar[str] = "OPENAI_API_KEY"
     default_model = "gpt-5-mini"
-    models = ()
-    options: ClassVar[frozenset[str]] = frozenset(
-        """frequency_penalty logit_bias logprobs max_completion_tokens max_tokens metadata
-        parallel_tool_calls prediction presence_penalty prompt_cache_key reasoning_effort
-        response_format safety_identifier seed service_tier stop store temperature tool_choice
-        tools top_logprobs top_p user verbosity web_search_options""".split()
-    )
+    options: ClassVar[frozenset[str]] = frozenset(OpenAIOptions.__annotations__)
 
-    kinds: ClassVar[Mapping[str, Any]] = {
-        **Service.kinds,
-        "include_usage": bool,
-        "api_version": str | None,
-    }
-
-    base_url: str = "https://api.openai.com/v1"
+    base_url: str = field(default="https://api.openai.com/v1", repr=False)
     include_usage: bool = True
     api_version: str | None = None
 
-    def request(self, messages: Messages, *, model: str | None = None, **options: Any) -> Request:
-        """Return the request; see Backend.request. Options are fields of OpenAI's request."""
+    def request(
+        self, messages: Messages, *, model: str | None = None, **options: Unpack[OpenAIOptions]
+    ) -> Request:
+        """Return the request; see Backend.request."""
         model = model or self.default_model
-        headers = {"accept": "text/event-stream"}
         body: dict[str, Any] = {
             "model": model,
             "messages": conversation(messages),
@@ -69,19 +88,19 @@ class OpenAI(Service):
         if self.include_usage:
             body["stream_options"] = {"include_usage": True}
         if self.api_version is None:
-            headers |= self.key_field("authorization", "Bearer ")
+            headers = self.key_field("authorization", "Bearer ")
             return self.post("/chat/completions", headers, body, options)
-        headers |= self.key_field("api-key")
+        headers = self.key_field("api-key")
         path = f"/openai/deployments/{quote(model, safe='')}/chat/completions"
         return self.post(path, headers, body, options, **{"api-version": self.api_version})
 
     def reply(self, content_type: str) -> OpenAIReply:
-        """Return a new reply; see Backend.reply. A body must be text/event-stream."""
+        """Return a new reply to a body of text/event-stream; see Backend.reply."""
         return OpenAIReply(self.event_stream(content_type))
 
 
 class _Part(msgspec.Struct):
-    """A part of a text that comes in parts, as Mistral's models that reason have it."""
+    """A part of the content: Mistral's reasoning models send a list of them."""
 
     text: str | None = None
     thinking: list[_Part] | None = None
@@ -101,7 +120,7 @@ class _ToolCall(msgspec.Struct):
 class _Delta(msgspec.Struct):
     content: str | list[_Part] | None = None
     refusal: str | None = None
-    # Two names for the same.
+    # The same under two names: the first is DeepSeek's, the second OpenRouter's.
     reasoning_content: str | None = None
     reasoning: str | None = None
     tool_calls: list[_ToolCall] | None = None
@@ -124,10 +143,10 @@ class _XGroq(msgspec.Struct):
     error: Any = None
 
 
-class _Chunk(Message):
+class _Chunk(EventData):
     choices: list[_Choice] | None = None
     usage: _Usage | None = None
-    # Where Groq has the usage, or why it stopped early.
+    # Groq's place for the usage, and for the error that ends a reply early.
     x_groq: _XGroq | None = None
 
 
@@ -143,8 +162,8 @@ class OpenAIReply:
         self._finish_reason: str | None = None
 
     def interpret(self, event: ServerSentEvent | UnknownField, /) -> Iterator[Delta | None]:
-        """Return what `event` adds to the reply; see Reply.interpret."""
-        chunk = read(event, _decode)
+        """Return the deltas of `event`; see Reply.interpret."""
+        chunk = parse_event(event, _decode)
         if chunk is None:
             if isinstance(event, ServerSentEvent) and event.data.strip() == "[DONE]":
                 yield from self._finish()
@@ -154,12 +173,12 @@ class OpenAIReply:
                 yield from self._interpret_choice(choice)
         groq = chunk.x_groq or _XGroq()
         if (usage := chunk.usage or groq.usage) is not None:
-            yield Usage(tokens(usage.prompt_tokens), tokens(usage.completion_tokens))
+            yield Usage(as_count(usage.prompt_tokens), as_count(usage.completion_tokens))
         if groq.error is not None:
             raise BackendError(groq.error)
 
     def end(self) -> Iterator[Delta]:
-        """Finish a reply whose `[DONE]` was left out, if it has said why it ends."""
+        """Finish a reply without `[DONE]` that has a finish reason; see Reply.end."""
         if self._finish_reason is not None:
             yield from self._finish()
 

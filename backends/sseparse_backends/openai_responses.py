@@ -1,82 +1,110 @@
 """OpenAI's Responses API, and the servers that speak the same protocol.
 
 A reply is a stream of JSON objects, each with its `type`, in the data of events. Text, reasoning
-and the calls of tools come in pieces; a call also comes whole when it is done. The last event,
-such as `response.completed`, has the whole response once more, for servers that leave out others.
+and tool calls come in pieces; a tool call comes again as a whole when it is done. The last event,
+such as `response.completed`, repeats the whole response; some servers send parts only there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import chain
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypedDict, Unpack
 
 import msgspec
 
 from sseparse import ServerSentEvent, SSEDecoder, UnknownField
 
 from ._contract import BackendError, Delta, Finish, Messages, Reasoning, Request, Text, Usage
-from ._json_events import Message, by_type, raise_error, read, tokens
+from ._json_events import EventData, as_count, by_type, parse_event
 from ._json_service import Service, conversation
 from ._tool_calls import ToolCalls
+
+
+class OpenAIResponsesOptions(TypedDict, total=False):
+    """Fields of the request, beside those that OpenAIResponses' arguments set."""
+
+    background: bool
+    context_management: Sequence[Mapping[str, Any]]
+    conversation: str | Mapping[str, Any]
+    include: Sequence[str]
+    instructions: str
+    max_output_tokens: int
+    max_tool_calls: int
+    metadata: Mapping[str, str]
+    moderation: Mapping[str, Any]
+    parallel_tool_calls: bool
+    previous_response_id: str
+    prompt: Mapping[str, Any]
+    prompt_cache_key: str
+    prompt_cache_options: Mapping[str, Any]
+    prompt_cache_retention: str
+    reasoning: Mapping[str, Any]
+    safety_identifier: str
+    service_tier: str
+    store: bool
+    stream_options: Mapping[str, Any]
+    temperature: float
+    text: Mapping[str, Any]
+    tool_choice: str | Mapping[str, Any]
+    tools: Sequence[Mapping[str, Any]]
+    top_logprobs: int
+    top_p: float
+    truncation: str
+    user: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class OpenAIResponses(Service):
     """A service that speaks the protocol of OpenAI's Responses API.
 
-    base_url: up to and with the version, as in "https://openrouter.ai/api/v1", or, for Azure,
-        "https://NAME.openai.azure.com/openai/v1".
+    base_url: address up to and including the version, such as "https://openrouter.ai/api/v1";
+        for Azure, "https://NAME.openai.azure.com/openai/v1".
 
-    For the other arguments see Service. Calls and results of tools go back as the API's own items,
-    among the messages: {"type": "function_call", "call_id": ..., "name": ..., "arguments": ...}
-    and {"type": "function_call_output", "call_id": ..., "output": ...}. A tool that the service
-    itself runs is no ToolCall. What a model says to refuse is text.
+    Service documents the other arguments. Messages may be the API's items, too. A tool call goes
+    back as {"type": "function_call", "call_id": ..., "name": ..., "arguments": ...}, its result
+    as {"type": "function_call_output", "call_id": ..., "output": ...}. Tools that the service
+    runs itself are no ToolCall. A refusal is returned as text.
     """
 
     name = "openai-responses"
     key_variable: ClassVar[str] = "OPENAI_API_KEY"
     default_model = "gpt-5-mini"
-    models = ()
-    options: ClassVar[frozenset[str]] = frozenset(
-        """background context_management conversation include instructions max_output_tokens
-        max_tool_calls metadata moderation parallel_tool_calls previous_response_id prompt
-        prompt_cache_key prompt_cache_options prompt_cache_retention reasoning safety_identifier
-        service_tier store stream_options temperature text tool_choice tools top_logprobs top_p
-        truncation user""".split()
-    )
+    options: ClassVar[frozenset[str]] = frozenset(OpenAIResponsesOptions.__annotations__)
 
-    base_url: str = "https://api.openai.com/v1"
+    base_url: str = field(default="https://api.openai.com/v1", repr=False)
 
-    def request(self, messages: Messages, *, model: str | None = None, **options: Any) -> Request:
-        """Return the request; see Backend.request. Options are fields of the API's request."""
-        headers = {
-            "accept": "text/event-stream",
-            **self.key_field("authorization", "Bearer "),
-        }
+    def request(
+        self,
+        messages: Messages,
+        *,
+        model: str | None = None,
+        **options: Unpack[OpenAIResponsesOptions],
+    ) -> Request:
+        """Return the request; see Backend.request."""
         body = {
             "model": model or self.default_model,
-            "input": conversation(messages, items=True),
+            "input": conversation(messages),
             "stream": True,
         }
-        return self.post("/responses", headers, body, options)
+        return self.post("/responses", self.key_field("authorization", "Bearer "), body, options)
 
     def reply(self, content_type: str) -> OpenAIResponsesReply:
-        """Return a new reply; see Backend.reply. A body must be text/event-stream."""
+        """Return a new reply to a body of text/event-stream; see Backend.reply."""
         return OpenAIResponsesReply(self.event_stream(content_type))
 
 
-class _TextDelta(Message):
+class _TextDelta(EventData):
     delta: str | None = None
 
 
-class _ReasoningDelta(Message):
+class _ReasoningDelta(EventData):
     delta: str | None = None
 
 
-class _Arguments(Message):
-    """What a tool is called with: a piece, or else the whole, for a function or a custom tool."""
+class _Arguments(EventData):
+    """Arguments of a function, or input of a custom tool: a piece in `delta`, or the whole."""
 
     output_index: int | None = None
     delta: str | None = None
@@ -88,13 +116,13 @@ class _Item(msgspec.Struct):
     type: str | None = None
     call_id: str | None = None
     name: str | None = None
-    # In items that are neither messages nor calls these may be anything.
+    # Of any type in items that are neither messages nor tool calls.
     arguments: Any = None
     input: Any = None
     content: Any = None
 
 
-class _OutputItem(Message):
+class _OutputItem(EventData):
     output_index: int | None = None
     item: _Item = msgspec.field(default_factory=_Item)
 
@@ -108,18 +136,18 @@ class _IncompleteDetails(msgspec.Struct):
     reason: str | None = None
 
 
-class _Response(Message):
+class _Response(EventData):
     status: str | None = None
     output: list[_Item] | None = None
     usage: _Usage | None = None
     incomplete_details: _IncompleteDetails | None = None
 
 
-class _End(Message):
+class _End(EventData):
     response: _Response = msgspec.field(default_factory=_Response)
 
 
-_SHAPES: Mapping[str, type[Message]] = {
+_SHAPES: Mapping[str, type[EventData]] = {
     "response.output_text.delta": _TextDelta,
     "response.refusal.delta": _TextDelta,
     "response.reasoning_text.delta": _ReasoningDelta,
@@ -145,14 +173,14 @@ class OpenAIResponsesReply:
 
     def __init__(self, decoder: SSEDecoder[ServerSentEvent | UnknownField]) -> None:
         self.decoder = decoder
-        self._said: list[str] = []
+        self._texts: list[str] = []
         self._tool_calls = ToolCalls()
 
     def interpret(self, event: ServerSentEvent | UnknownField, /) -> Iterator[Delta | None]:
-        """Return what `event` adds to the reply; see Reply.interpret."""
-        match read(event, _decode, _SHAPES):
+        """Return the deltas of `event`; see Reply.interpret."""
+        match parse_event(event, _decode, _SHAPES):
             case _TextDelta(delta=str(text)) if text:
-                self._said.append(text)
+                self._texts.append(text)
                 yield Text(text)
             case _ReasoningDelta(delta=str(text)) if text:
                 yield Reasoning(text)
@@ -167,7 +195,8 @@ class OpenAIResponsesReply:
                 _add_call(self._tool_calls, index, item)
                 yield None
             case _End(type=name, response=response):
-                raise_error(response)
+                if response.error is not None:
+                    raise BackendError(response.error)
                 name = name or ""
                 if name == "response.failed" or response.status in ("failed", "cancelled"):
                     raise BackendError(response.status or name)
@@ -175,18 +204,22 @@ class OpenAIResponsesReply:
             case _:
                 pass
 
+    def end(self) -> Iterable[Delta]:
+        """Return (): the last event ends a reply; see Reply.end."""
+        return ()
+
     def _finish(self, name: str, response: _Response) -> Iterator[Delta]:
-        # Some servers send the text or the calls only here, and others nothing here.
+        # Some servers send text or tool calls only here, others send nothing here.
         tool_calls = ToolCalls()
         for index, item in enumerate(response.output or ()):
             _add_call(tool_calls, index, item)
-        said = "".join(self._said)
+        sent_text = "".join(self._texts)
         text = "".join(chain.from_iterable(map(_texts, response.output or ())))
-        if len(text) > len(said) and text.startswith(said):
-            yield Text(text[len(said) :])
+        if len(text) > len(sent_text) and text.startswith(sent_text):
+            yield Text(text[len(sent_text) :])
         yield from tool_calls.take() or self._tool_calls.take()
         if (usage := response.usage) is not None:
-            yield Usage(tokens(usage.input_tokens), tokens(usage.output_tokens))
+            yield Usage(as_count(usage.input_tokens), as_count(usage.output_tokens))
         details = response.incomplete_details or _IncompleteDetails()
         yield Finish(details.reason or response.status or name.removeprefix("response."))
 

@@ -1,11 +1,11 @@
-"""For the tests of a backend: whether it keeps what the contract promises.
+"""The test kit for backends: it checks that a backend keeps its contract.
 
     def test_parrot() -> None:
         check(Parrot(), BODY, text="Pretty Polly", error=b'data: {"error": "no seed"}\\n\\n')
 
 `check` takes a body as the service sends it, written by hand or recorded, and raises
-AssertionError for a promise that is broken, from the backend's own error if there is one. It
-needs no key, no loop and no network.
+AssertionError for a broken promise, from the backend's own error if there is one. It needs no
+key, no event loop and no network.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ from ._contract import (
     Backend,
     BackendError,
     Delta,
-    EndingReply,
     Finish,
     Messages,
     Reasoning,
@@ -41,7 +40,7 @@ _EVENT_STREAM = "text/event-stream"
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a body: the deltas of the reply, and the error that it ended with, if any."""
+    """The deltas of a body, and the error that ended it, if any."""
 
     deltas: tuple[Delta, ...]
     error: Exception | None
@@ -53,21 +52,21 @@ class Outcome:
 
     @property
     def usage(self) -> Usage | None:
-        """The last usage that the service has told."""
+        """The last usage that the service reported."""
         return next((item for item in reversed(self.deltas) if isinstance(item, Usage)), None)
 
     @property
     def finish(self) -> Finish | None:
-        """The end of a complete reply."""
+        """The Finish of a complete reply."""
         return next((item for item in self.deltas if isinstance(item, Finish)), None)
 
 
 def receive(
     backend: Backend, chunks: Iterable[bytes], *, content_type: str = _EVENT_STREAM
 ) -> Outcome:
-    """Return what `backend` makes of a body that arrives in these chunks, and ends well then.
+    """Return the outcome of a body that arrives in these chunks and then ends without an error.
 
-    Raises AssertionError if it refuses the content_type.
+    Raises AssertionError if `backend` refuses the content_type.
     """
     attempts = _streaming(backend, content_type)
     deltas: list[Delta] = []
@@ -87,33 +86,32 @@ def check(
     raises: type[Exception] | None = None,
     every: int = 1,
 ) -> Outcome:
-    """Check that `backend` keeps the contract for a body, and return what the body becomes.
+    """Check that `backend` keeps the contract for a body, and return the body's outcome.
 
     body: one reply of the service, from its first byte to its last.
-    text: the text of the reply.
-    content_type: the Content-Type of the body.
-    error: how the service reports an error inside a stream: a whole event, or line.
-    raises: what the body ends with, if it is not a complete reply: BackendError, for example.
-    every: cut the body at every so many bytes only. The time grows with the number of cuts times
-        the length: each byte of 20 kB takes some seconds.
+    text: text of the reply.
+    content_type: Content-Type of the body.
+    error: an error as the service reports it inside a stream: a whole event or line.
+    raises: class of the error that ends an incomplete body, such as BackendError.
+    every: distance of the cuts in bytes, default 1. The time grows with the number of cuts times
+        the length of the body: cutting 20 kB at each byte takes some seconds.
 
-    It holds that
+    Checked rules:
 
-    - the media type counts, whatever its case and parameters, and an HTML page is refused;
-    - a prompt and a list of messages make a Request; an option that the service does not have is a
-      TypeError;
-    - the text is `text`, calls of tools are numbered, and Finish is the last of all deltas;
-    - replies share nothing;
-    - the deltas, and the error, do not depend on how the body is cut into chunks;
-    - of a body that ends early, at any byte, the deltas are what had arrived, no call of a tool
-      is cut, and it raises IncompleteStream, unless all was there and the service had said so;
-    - `error`, between any two events of the reply, raises BackendError, with the text so far.
+    - `reply` ignores the media type's case and parameters, and refuses an HTML page.
+    - `request` accepts a str and a list of messages, and raises TypeError for an unknown option.
+    - The text is `text`, tool calls are numbered from 0, and Finish is the last delta.
+    - Replies share no state.
+    - Deltas and error do not depend on how the body is cut into chunks.
+    - A body that ends early, at any byte, gives the deltas so far and no incomplete tool call,
+      and raises IncompleteStream, unless the reply was already complete.
+    - `error` between any two events raises BackendError, after the text so far.
 
-    Raises AssertionError where it does not, and ValueError for an `every` below 1.
+    Raises AssertionError for a broken rule, and ValueError for `every` below 1.
     """
     if every < 1:
-        raise ValueError(f"every must be at least 1: {every}")
-    _expect_media_types(backend, content_type)
+        raise ValueError(f"every must be at least 1, got {every}")
+    _expect_replies(backend, content_type)
     _expect_requests(backend)
 
     def received(*chunks: bytes) -> Outcome:
@@ -144,14 +142,14 @@ def check(
     if error is not None:
         for position in _ends_of_events(backend, body, content_type, every):
             start, how = body[:position], f"with an error after {position} bytes"
-            found = received(start, error)
-            _expect_error(found, received(start), how)
-            _expect_same(received(start + error), found, f"{how} in one chunk", "in two")
+            outcome = received(start, error)
+            _expect_error(outcome, received(start), how)
+            _expect_same(received(start + error), outcome, f"{how} in one chunk", "in two")
     return whole
 
 
-class _Asked:
-    """The backend after it has been asked: to ask it may take a key, and does not matter here."""
+class _Keyless:
+    """The backend with a request that needs no key: only its replies are tested."""
 
     def __init__(self, backend: Backend) -> None:
         self.name = backend.name
@@ -164,14 +162,14 @@ class _Asked:
 
 
 def _streaming(backend: Backend, content_type: str) -> Attempts[Delta]:
-    attempts = Attempts(Exchange(_Asked(backend), ""), Limits())
+    attempts = Attempts(Exchange(_Keyless(backend), ""), Limits())
     attempts.receive_response(200, {"content-type": content_type})
     _expect(attempts.state is State.OPEN, f"reply({content_type!r}) raises ValueError")
     return attempts
 
 
 def _ends_of_events(backend: Backend, body: bytes, content_type: str, every: int) -> Iterator[int]:
-    """Yield where no event is in progress while the reply lasts, `every` bytes apart or more."""
+    """Yield the ends of the reply's events, at least `every` bytes apart."""
     yield 0
     last = 0
     decoder = backend.reply(content_type).decoder
@@ -187,27 +185,29 @@ def _ends_of_events(backend: Backend, body: bytes, content_type: str, every: int
 
 
 def _expect(condition: bool, message: str, cause: Exception | None = None) -> None:
-    # No assert statement, which python -O leaves out.
+    # Not an assert statement: python -O leaves those out.
     if not condition:
         raise AssertionError(message) from cause
 
 
-def _expect_media_types(backend: Backend, content_type: str) -> None:
+def _expect_replies(backend: Backend, content_type: str) -> None:
     media_type = content_type.partition(";")[0].strip()
     for same in (content_type, f"{media_type.upper()};charset=utf-8"):
         try:
             first, second = backend.reply(same), backend.reply(same)
         except ValueError as error:
             raise AssertionError(
-                f"reply() refuses {same!r}: give the content_type that the service sends, of which "
-                "nothing counts but the media type, in any case"
+                f"reply() refuses {same!r}: content_type must be the service's, and reply() must "
+                "ignore its case and parameters"
             ) from error
         _expect(first.decoder is not second.decoder, "two replies share a decoder")
+        how = "the reply must have a method end(); it returns () if only events end a reply"
+        _expect(callable(getattr(first, "end", None)), how)
     try:
         backend.reply("text/html; charset=utf-8")
     except ValueError:
         return
-    raise AssertionError("reply() takes an HTML page: it should raise ValueError")
+    raise AssertionError("reply() must raise ValueError for an HTML page")
 
 
 def _expect_requests(backend: Backend) -> None:
@@ -215,89 +215,95 @@ def _expect_requests(backend: Backend) -> None:
     for messages, model in product(prompts, (None, backend.default_model)):
         try:
             request: Any = backend.request(messages, model=model)
-        except ValueError:  # where it asks for a key first
+        except ValueError:  # it may need a key
             continue
         except TypeError as error:
-            raise AssertionError(f"request({messages!r}, model={model!r}) raises it") from error
+            raise AssertionError(
+                f"request({messages!r}, model={model!r}) raises {error!r}"
+            ) from error
         body: Any = getattr(request, "body", None)
         _expect(
             isinstance(request, Request) and isinstance(body, bytes),
-            f"request() returns {request!r}, which is no Request with bytes for a body",
+            f"request() must return a Request with a body of bytes, got {request!r}",
         )
     try:
         backend.request("Hi", no_such_option=True)
-    except (TypeError, ValueError):  # the latter where it asks for a key first
+    except (TypeError, ValueError):  # ValueError: it may need a key
         return
-    raise AssertionError("request() takes no_such_option=True: it should raise TypeError")
+    raise AssertionError("request() must raise TypeError for an unknown option")
 
 
 def _expect_outcome(whole: Outcome, text: str, raises: type[Exception] | None) -> None:
     if raises is None:
-        how = f"the body should be a complete reply, and raises {whole.error!r}"
+        how = f"the body must be a complete reply, but raises {whole.error!r}"
         _expect(whole.error is None, how, whole.error)
     else:
-        how = f"the body should raise {raises.__name__}, and raises {whole.error!r}"
+        how = f"the body must raise {raises.__name__}, but raises {whole.error!r}"
         _expect(isinstance(whole.error, raises), how, whole.error)
     for delta in whole.deltas:
-        _expect(_is_delta(delta), f"{delta!r} is no delta")
-    _expect(whole.text == text, f"the text is {whole.text!r}, and should be {text!r}")
+        _expect(
+            _is_delta(delta),
+            f"deltas must be Text, Reasoning, ToolCall, Usage or Finish, got {delta!r}",
+        )
+    _expect(whole.text == text, f"the text must be {text!r}, got {whole.text!r}")
     numbers = [delta.index for delta in whole.deltas if isinstance(delta, ToolCall)]
     _expect(
         numbers == list(range(len(numbers))),
-        f"the calls of tools have the numbers {numbers}, which should go from 0",
+        f"tool calls must be numbered from 0, got {numbers}",
     )
 
 
-def _is_delta(found: object) -> bool:
-    # No annotation keeps a backend from returning something else.
-    return isinstance(found, Delta)
+def _is_delta(item: object) -> bool:
+    # An untyped backend may return anything.
+    return isinstance(item, Delta)
 
 
-def _expect_finish_last(reply: Reply, body: bytes) -> None:
+def _expect_finish_last(reply: Reply[Any], body: bytes) -> None:
     for deltas in map(list, _steps(reply, body)):
         if any(isinstance(delta, Finish) for delta in deltas):
             last = deltas[-1]
-            _expect(isinstance(last, Finish), f"{last!r} is lost: nothing is read after Finish")
+            _expect(
+                isinstance(last, Finish), f"Finish must be the last delta, got {last!r} after it"
+            )
             return
 
 
-def _steps(reply: Reply, body: bytes) -> Iterator[Iterable[Delta | None]]:
-    """Yield what each event adds to the reply, and what the end does."""
+def _steps(reply: Reply[Any], body: bytes) -> Iterator[Iterable[Delta | None]]:
+    """Yield the deltas of each event, and those of the end."""
     for start in range(len(body)):
         yield from map(reply.interpret, reply.decoder.feed(body[start : start + 1]))
     yield from map(reply.interpret, reply.decoder.close())
-    if isinstance(reply, EndingReply):
-        yield reply.end()
+    yield reply.end()
 
 
-def _expect_same(found: Outcome, expected: Outcome, how: str, otherwise: str) -> None:
-    pairs = zip_longest((*found.deltas, found.error), (*expected.deltas, expected.error))
+def _expect_same(outcome: Outcome, expected: Outcome, how: str, otherwise: str) -> None:
+    pairs = zip_longest((*outcome.deltas, outcome.error), (*expected.deltas, expected.error))
     for number, (one, other) in enumerate(pairs):
-        # Errors are the same if they look so.
+        # Errors are compared by their repr: exceptions have no equality.
         if one != other and repr(one) != repr(other):
             raise AssertionError(
                 f"the deltas {how} are not those {otherwise}: delta {number} is {one!r}, not "
                 f"{other!r}"
-            ) from found.error
+            ) from outcome.error
 
 
 def _expect_incomplete(early: Outcome, whole: Outcome, position: int) -> None:
     how = f"a body that ends after {position} bytes"
-    found, expected = _content(early), _content(whole)
+    content, expected = _content(early), _content(whole)
     if early.error is None:
         _expect(
-            position > 0 and found == expected,
-            f"{how} looks finished with the text {early.text!r}, and is not",
+            position > 0 and content == expected,
+            f"{how} must be incomplete, but looks finished with the text {early.text!r}",
         )
         return
     _expect(
         isinstance(early.error, IncompleteStream) or repr(early.error) == repr(whole.error),
-        f"{how} raises {early.error!r}, not IncompleteStream",
+        f"{how} must raise IncompleteStream, but raises {early.error!r}",
         early.error,
     )
-    for some, every in zip(found, expected, strict=True):
+    for some, every in zip(content, expected, strict=True):
         _expect(
-            every[: len(some)] == some, f"{how} has {some!r}, with which {every!r} does not begin"
+            every[: len(some)] == some, f"{how} must have the start of {every!r}, but has {some!r}"
         )
 
 
@@ -307,13 +313,13 @@ def _content(outcome: Outcome) -> tuple[str, str, tuple[ToolCall, ...]]:
     return outcome.text, reasoning, calls
 
 
-def _expect_error(found: Outcome, before: Outcome, how: str) -> None:
+def _expect_error(outcome: Outcome, before: Outcome, how: str) -> None:
     _expect(
-        isinstance(found.error, BackendError),
-        f"{how} the reply raises {found.error!r}, not BackendError",
-        found.error,
+        isinstance(outcome.error, BackendError),
+        f"{how} the reply must raise BackendError, but raises {outcome.error!r}",
+        outcome.error,
     )
     _expect(
-        found.text == before.text,
-        f"{how} the text is {found.text!r}, and without the error {before.text!r}",
+        outcome.text == before.text,
+        f"{how} the text must be {before.text!r}, as without it, but is {outcome.text!r}",
     )

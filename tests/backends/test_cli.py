@@ -131,6 +131,13 @@ class TestChat:
         assert b'"think":true,"keep_alive":"1m"' in server.requests[0]
         assert b"Bearer s=cret" in server.requests[0]
 
+    def test_option_may_be_an_argument_of_stream(self, served: Serve) -> None:
+        server = served([ollama({"message": {"content": "Hi"}}, {"done": True})])
+        result = run("chat", *talk(server), "--option", "model=tiny", "--option", "idle_timeout=9")
+        assert (result.stdout, result.stderr, result.exit_code) == ("Hi\n", "", 0)
+        assert b'"model":"tiny"' in server.requests[0]
+        assert b"idle_timeout" not in server.requests[0]
+
     def test_thoughts_go_to_standard_error(self, served: Serve) -> None:
         thoughts = [{"message": {"thinking": text}} for text in ("Hm", "…\x1b[31m")]
         server = served([ollama(*thoughts, {"message": {"content": "Hi"}}, {"done": True})])
@@ -209,9 +216,9 @@ class TestChat:
         assert (result.stdout, result.stderr) == ("", "7 tokens in, 0 tokens out\n")
 
     @pytest.mark.usefixtures("quick")
-    def test_usage_that_the_service_does_not_tell_is_told_to_be_none(self) -> None:
+    def test_usage_that_the_service_does_not_report_is_none(self) -> None:
         result = run("chat", "--demo", "Hello", "--usage")
-        assert re.fullmatch(r"no usage told, the first after \d\.\d\d s\n", result.stderr)
+        assert re.fullmatch(r"no usage reported, the first after \d\.\d\d s\n", result.stderr)
 
     def test_retries_are_made_where_the_service_is_busy(self, served: Serve) -> None:
         busy = head(503, "content-length: 4", "connection: close", content_type="text/plain")
@@ -239,20 +246,25 @@ class TestChat:
         ("arguments", "words"),
         [
             (["--backend", "openai"], "needs an API key"),
-            (["--backend", "openai", "--base-url", "here"], "not an http: or https: URL"),
+            (
+                ["--backend", "openai", "--base-url", "here"],
+                "base_url must be an http: or https: URL",
+            ),
             (["--backend", "ollama", "--option", "volume=11"], "Ollama has no option volume"),
-            (["--backend", "ollama", "--option", "model=x"], "model: no option of the request"),
-            (["--backend", "ollama", "--option", "first_timeout=5"], "no option of the request"),
+            (["--backend", "ollama", "--option", "messages=x"], "multiple values for argument 'me"),
             (["--backend", "ollama", "--option", "volume=" + "[" * 100_000], "no option volume"),
-            (["--backend", "openai", "--backend-option", "include_usage=False"], "cannot be a str"),
-            (["--backend", "openai", "--backend-option", 'extra_headers={"x": 1}'], "header field"),
+            (["--backend", "openai", "--backend-option", "include_usage=False"], "must be bool"),
+            (["--backend", "openai", "--backend-option", 'extra_headers={"x": 1}'], "got int - at"),
             (["--backend", "ollama", "--backend-option", "volume=11"], "ollama: Ollama.__init__()"),
-            (["--backend", "ollama", "--option", "volume"], "an option is NAME=VALUE"),
-            (["--backend", "ollama", "--option", "=11"], "an option is NAME=VALUE"),
-            (["--demo", "--base-url", "http://127.0.0.1:1"], "--demo stands in for darkai alone"),
-            (["--demo", "--model", "gpt-9"], "llama-3-70b, llama-3.1-70b"),
-            (["--backend", "nobody"], "installed are anthropic, "),
-            (["--demo", "--backend", "nobody"], "--demo stands in for darkai alone"),
+            (["--backend", "ollama", "--option", "volume"], "an option must be NAME=VALUE"),
+            (["--backend", "ollama", "--option", "=11"], "an option must be NAME=VALUE"),
+            (
+                ["--demo", "--base-url", "http://127.0.0.1:1"],
+                "--demo must be used without --backend and",
+            ),
+            (["--demo", "--model", "gpt-9"], "llama-3-70b, llama-3.1-70b, got 'gpt-9'"),
+            (["--backend", "nobody"], "name must be one of the installed backends (anthropic, "),
+            (["--demo", "--backend", "nobody"], "--demo must be used without --backend and"),
             (["--demo", "--proxy", "gopher://here"], "gopher"),
             (["--demo", "--proxy", "http://127.0.0.1:1"], "127.0.0.1"),
             (["--demo", "--timeout", "0.001"], "not finished within 0.001 seconds"),
@@ -292,7 +304,7 @@ class TestChat:
 def test_a_backend_that_cannot_be_loaded_is_told_in_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
     entries = EntryPoints([EntryPoint("broken", "no_such_module:X", "sseparse.backends")])
     monkeypatch.setattr(_registry, "entry_points", entries.select)
-    words = "the backend 'broken' cannot be loaded"
+    words = "backend 'broken' cannot be loaded"
     assert words in " ".join(run("backends").stdout.replace("│", "").split())
     result = run("chat", "Hello", "--backend", "broken")
     assert words in result.stderr

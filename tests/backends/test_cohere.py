@@ -230,7 +230,9 @@ def test_options_are_fields_of_the_request() -> None:
     body = sent(model="command-r7b-12-2024", k=3, documents=["Rome is warm."])
     assert (body["model"], body["k"]) == ("command-r7b-12-2024", 3)
     assert body["documents"] == ["Rome is warm."]
-    with pytest.raises(TypeError, match="no option stream, top_p; it has citation_options, "):
+    with pytest.raises(
+        TypeError, match="no option stream, top_p; its options are citation_options, "
+    ):
         sent(top_p=1, stream=False)
 
 

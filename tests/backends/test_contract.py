@@ -41,7 +41,6 @@ def test_public_names_are_these() -> None:
         "Cohere",
         "DarkAI",
         "Delta",
-        "EndingReply",
         "Finish",
         "Gemini",
         "Messages",

@@ -304,13 +304,13 @@ def test_messages_have_parts_and_geminis_roles() -> None:
     ],
 )
 def test_message_that_gemini_cannot_have_is_a_value_error(message: Any) -> None:
-    with pytest.raises(ValueError, match=r"a message for Gemini has a role|a prompt is a str"):
+    with pytest.raises(ValueError, match="messages must each have a role"):
         sent([{"role": "user", "content": "Hi"}, message])
 
 
 @pytest.mark.parametrize("messages", [[], [{"role": "system", "content": "Be brief."}]])
 def test_there_must_be_a_message_to_reply_to(messages: Any) -> None:
-    with pytest.raises(ValueError, match="there is no message to send"):
+    with pytest.raises(ValueError, match=r"^messages must (be|include) "):
         sent(messages)
 
 

@@ -6,8 +6,9 @@ import copy
 import json
 import math
 import pickle
+import re
 from collections.abc import Mapping
-from dataclasses import FrozenInstanceError, dataclass
+from dataclasses import FrozenInstanceError, dataclass, field
 from types import MappingProxyType
 from typing import Any, ClassVar
 
@@ -36,10 +37,10 @@ class Example(Service):
     key_variable: ClassVar[str] = "EXAMPLE_API_KEY"
     options: ClassVar[frozenset[str]] = frozenset({"seed", "stop"})
 
-    base_url: str = HOME
+    base_url: str = field(default=HOME, repr=False)
 
     def request(self, messages: Messages = "Hi", **options: Any) -> Request:
-        headers = {**self.key_field("authorization", "Bearer "), "accept": "text/event-stream"}
+        headers = self.key_field("authorization", "Bearer ")
         return self.post("/chat", headers, {"messages": conversation(messages)}, options)
 
 
@@ -101,9 +102,9 @@ def test_query_is_added_to_that_of_the_base_url() -> None:
     ],
 )
 def test_what_is_no_http_url_is_refused_and_not_shown(base_url: str) -> None:
-    with pytest.raises(ValueError, match=r"^base_url is not an http: or https: URL$") as caught:
+    with pytest.raises(ValueError, match=r"^base_url must be an http: or https: URL") as caught:
         Example(base_url=base_url)
-    assert caught.value.__context__ is None
+    assert "secret" not in str(caught.value)
 
 
 def test_wrong_limit_is_refused_when_it_is_given() -> None:
@@ -155,7 +156,7 @@ def test_service_that_needs_none_does_without_a_key_anywhere() -> None:
 
 def test_user_information_is_in_place_of_a_key() -> None:
     base_url = "https://user:secret@127.0.0.1"
-    with pytest.raises(ValueError, match="either an API key or user information") as caught:
+    with pytest.raises(ValueError, match="no user information beside an API key") as caught:
         Example(base_url=base_url, api_key="k").request()
     assert "secret" not in str(caught.value)
     assert Example(base_url=base_url, api_key="").request().url == f"{base_url}/chat"
@@ -172,13 +173,8 @@ SECRETIVE = Example(
 
 
 def test_repr_has_no_secret() -> None:
-    assert repr(SECRETIVE) == (
-        "Example(base_url='https://api.example:8443/v1', max_event_size=67108864)"
-    )
+    assert repr(SECRETIVE) == "Example(max_event_size=67108864)"
     assert "secret" not in repr(SECRETIVE.request())
-    assert repr(Example(base_url="https://user:secret@api.example")) == (
-        "Example(base_url='https://api.example', max_event_size=67108864)"
-    )
 
 
 def test_secrets_are_sent_nevertheless() -> None:
@@ -258,7 +254,7 @@ def test_extra_body_wins_over_fields_and_options() -> None:
 
 def test_option_that_it_does_not_have_is_a_type_error() -> None:
     with pytest.raises(
-        TypeError, match=r"^Example has no option sead, top; it has seed, stop, and"
+        TypeError, match=r"^Example has no option sead, top; its options are seed, stop; extra"
     ):
         sent(Example(), top=1, sead=1, stop=1)
 
@@ -293,9 +289,9 @@ ENDLESS.append(ENDLESS)
     ids=repr,
 )
 def test_what_cannot_be_json_is_a_value_error(value: Any) -> None:
-    with pytest.raises(ValueError, match=r"^a message or an option cannot be sent as JSON: "):
+    with pytest.raises(ValueError, match=r"^messages and options must be JSON values: "):
         sent(Example(), stop=value)
-    with pytest.raises(ValueError, match=r"^a message or an option cannot be sent as JSON: "):
+    with pytest.raises(ValueError, match=r"^messages and options must be JSON values: "):
         sent(Example(extra_body={"x": value}))
 
 
@@ -320,10 +316,6 @@ def test_other_media_type_is_a_value_error(content_type: str) -> None:
 # Conversations.
 
 USER = {"role": "user", "content": "Hi"}
-PARTS = {"role": "user", "content": [{"type": "text", "text": "Hi"}]}
-CALLING = {"role": "assistant", "content": None, "tool_calls": [{"id": "a"}]}
-RESULT = {"role": "tool", "tool_call_id": "a", "content": ""}
-ITEM = {"type": "function_call", "call_id": "a"}
 
 
 @pytest.mark.parametrize("prompt", ["Hi", " Hi\n", ""])
@@ -335,76 +327,44 @@ def test_prompt_is_the_message_of_a_user(prompt: str) -> None:
     "message",
     [
         USER,
-        PARTS,
-        {"role": "user", "content": ({"type": "text", "text": "Hi"},)},
-        {"role": "system", "content": ""},
-        {"role": "user", "content": "Hi", "name": "Polly"},
-        CALLING,
-        {"role": "assistant", "tool_calls": [{"id": "a"}]},
-        RESULT,
+        {"role": "user", "content": [{"type": "text", "text": "Hi"}]},
+        {"role": "assistant", "content": None, "tool_calls": [{"id": "a"}]},
+        {"role": "assistant", "content": None, "refusal": "no"},
+        {"role": "assistant", "audio": {"id": "a"}},
+        {"role": "assistant", "content": None, "function_call": {"name": "f", "arguments": "{}"}},
+        {"role": "tool", "tool_call_id": "a", "content": ""},
+        {"type": "function_call", "call_id": "a"},
+        {"role": "user", "parts": [{"text": "Hi"}]},
+        MappingProxyType(USER),
+        {},
     ],
     ids=repr,
 )
 def test_messages_are_sent_as_they_are(message: Mapping[str, Any]) -> None:
     assert conversation([message]) == [message]
     assert conversation((USER, message)) == [USER, message]
-
-
-@pytest.mark.parametrize(
-    "message",
-    [
-        {},
-        {"role": "user"},
-        {"content": "Hi"},
-        {"role": "user", "content": None},
-        {"role": None, "content": "Hi"},
-        {"role": "user", "content": b"Hi"},
-        {"role": "user", "content": 7},
-        {"role": "user", "content": {"type": "text", "text": "Hi"}},
-        {"role": "user", "content": 7, "tool_calls": []},
-        ITEM,
-        "Hi",
-        ("user", "Hi"),
-        None,
-    ],
-    ids=repr,
-)
-@pytest.mark.parametrize("before", [[], [USER]], ids=["first", "second"])
-def test_message_without_role_and_content_is_a_value_error(before: list[Any], message: Any) -> None:
-    with pytest.raises(ValueError, match=r"^a prompt is a str, or a list of messages with a role"):
-        conversation([*before, message])
+    assert sent(Example(), stop=conversation([message]))["stop"] == [message]
 
 
 @pytest.mark.parametrize(
     "messages",
-    [None, 7, b"Hi", bytearray(b"Hi"), USER, {USER["role"]}, iter([USER])],
+    [
+        *(None, 7, b"Hi", bytearray(b"Hi"), USER, {USER["role"]}, iter([USER]), [], ()),
+        *(["Hi"], [USER, "Hi"], [("user", "Hi")], [USER, None]),
+    ],
     ids=repr,
 )
-def test_what_is_neither_a_str_nor_a_sequence_is_a_value_error(messages: Any) -> None:
-    with pytest.raises(ValueError, match=r"^a prompt is a str, or a list of messages"):
+def test_anything_but_a_str_and_mappings_is_a_value_error(messages: Any) -> None:
+    words = r"^messages must be a str or a non-empty list of mappings, got "
+    with pytest.raises(ValueError, match=words) as caught:
         conversation(messages)
+    assert str(caught.value).endswith(f"got {messages!r}")
 
 
-@pytest.mark.parametrize("messages", [[], ()])
-def test_no_message_is_a_value_error(messages: Any) -> None:
-    with pytest.raises(ValueError, match=r"^there is no message to send$"):
-        conversation(messages)
-
-
-def test_error_shows_the_start_of_a_message_only() -> None:
-    with pytest.raises(ValueError, match=r"not {'role'") as caught:
-        conversation([{"role": "user", "context": None, "content": 7, "file": "x" * 10_000}])
+def test_error_shows_the_start_of_the_messages_only() -> None:
+    with pytest.raises(ValueError, match=r"got \['x") as caught:
+        conversation(["x" * 10_000])  # type: ignore[list-item]
     assert len(str(caught.value)) < 200
-
-
-def test_items_are_accepted_where_they_are_asked_for() -> None:
-    assert conversation([USER, ITEM], items=True) == [USER, ITEM]
-
-
-@pytest.mark.parametrize("item", [{"type": None}, {"type": "message", "role": None}, {}])
-def test_item_has_a_type_in_place_of_a_role(item: Any) -> None:
-    with pytest.raises(ValueError, match=r"^a prompt is a str, or a list of messages"):
-        conversation([USER, item], items=True)
 
 
 # The services.
@@ -421,47 +381,42 @@ SERVICES: dict[type[Service], str] = {
 
 
 @pytest.mark.parametrize(
-    "argument",
+    ("argument", "words"),
     [
-        *({"base_url": 5}, {"base_url": None}, {"api_key": b"k"}, {"api_key": 5}),
-        *({"extra_headers": 5}, {"extra_headers": [("a", "b")]}, {"extra_body": "{}"}),
+        ({"base_url": 5}, "base_url must be str, got int"),
+        ({"base_url": None}, "base_url must be str, got null"),
+        ({"api_key": b"k"}, "api_key must be str | None, got bytes"),
+        ({"extra_headers": 5}, "extra_headers must be Mapping[str, str], got int"),
+        ({"extra_headers": [("a", "b")]}, "extra_headers must be Mapping[str, str], got array"),
+        ({"extra_headers": {"x": 1}}, "extra_headers must be Mapping[str, str], got int - at "),
+        ({"extra_headers": {1: "x"}}, "extra_headers must be Mapping[str, str], got int - at "),
+        ({"extra_body": "{}"}, "extra_body must be Mapping[str, Any], got str"),
+        ({"max_event_size": "7"}, "max_event_size must be int | None, got str"),
+        ({"include_usage": "False"}, "include_usage must be bool, got str"),
+        ({"api_version": 2024}, "api_version must be str | None, got int"),
     ],
     ids=repr,
 )
-def test_argument_of_the_wrong_type_is_a_type_error(argument: dict[str, Any]) -> None:
-    with pytest.raises(TypeError, match=f"^{next(iter(argument))} cannot be a "):
-        Example(**argument)
-
-
-@pytest.mark.parametrize("argument", [{"include_usage": "False"}, {"api_version": 2024}])
-def test_argument_of_openai_of_the_wrong_type_is_a_type_error(argument: dict[str, Any]) -> None:
-    with pytest.raises(TypeError, match=f"^{next(iter(argument))} cannot be a "):
+def test_argument_of_the_wrong_type_is_a_type_error(argument: dict[str, Any], words: str) -> None:
+    with pytest.raises(TypeError, match="^" + re.escape(words)):
         OpenAI(**argument)
 
 
-@pytest.mark.parametrize("fields", [{"x": 1}, {"x": None}, {"x": b"1"}, {1: "1"}])
-def test_header_field_of_the_wrong_type_is_a_type_error(fields: Any) -> None:
-    with pytest.raises(TypeError, match=r"^a header field is a name and a value, both of them a "):
-        Example(extra_headers=fields)
-
-
-def test_extra_headers_that_are_one_are_refused() -> None:
-    with pytest.raises(ValueError, match="differ by their case alone"):
-        Example(extra_headers={"X-A": "1", "x-a": "2"})
+def test_mapping_of_any_kind_is_an_argument() -> None:
+    headers = MappingProxyType({"x": "y"})
+    assert Example(extra_headers=headers, api_key="k").request().headers["x"] == "y"
 
 
 @pytest.mark.parametrize("fields", [{"x y": "1"}, {"x": "secret\n"}, {"x": " secret"}])
 def test_header_field_that_cannot_be_sent_is_refused_and_not_shown(fields: dict[str, str]) -> None:
     with pytest.raises(ValueError, match="header field") as caught:
-        Example(extra_headers=fields)
+        Example(extra_headers=fields).request()
     assert "secret" not in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    "key", ["secret\n", " secret", "sec ret", "secret\x07", "\t", "secret\udc80"]
-)
-def test_key_that_cannot_be_one_is_refused_and_not_shown(key: str) -> None:
-    with pytest.raises(ValueError, match="white space in the API key, or what cannot be") as caught:
+@pytest.mark.parametrize("key", ["secret\n", "secret\x07", "\t", "secret\udc80"])
+def test_key_that_cannot_be_sent_is_refused_and_not_shown(key: str) -> None:
+    with pytest.raises(ValueError, match=r"^header field 'authorization' must have no ") as caught:
         Example(api_key=key).request()
     assert "ret" not in str(caught.value)
 
@@ -527,20 +482,13 @@ def test_extra_headers_and_body_of_a_service_win(service_class: Any) -> None:
 
 
 def test_option_that_a_service_does_not_have_is_a_type_error(service_class: Any) -> None:
-    with pytest.raises(TypeError, match=r"has no option volume; it has .*, and extra_body is for"):
+    with pytest.raises(
+        TypeError, match=r"has no option volume; its options are .*; extra_body sends"
+    ):
         service_class(api_key="k").request("Hi", volume=11)
 
 
-@pytest.mark.parametrize(
-    "messages",
-    [
-        *([], (), None, 7, b"Hi", {"role": "user", "content": "Hi"}, ["Hi"]),
-        *([{"role": "user"}], [{"content": "Hi"}], [{"role": "user", "content": 7}]),
-        *([{"role": "user", "contents": "Hi"}], [{"role": 1, "content": "Hi"}]),
-    ],
-)
-def test_service_refuses_what_is_no_prompt(service_class: Any, messages: Any) -> None:
-    with pytest.raises(
-        ValueError, match=r"there is no message to send|a prompt is a str, or a list"
-    ):
+@pytest.mark.parametrize("messages", [[], None, 7, b"Hi", USER, ["Hi"]], ids=repr)
+def test_service_refuses_wrong_messages(service_class: Any, messages: Any) -> None:
+    with pytest.raises(ValueError, match=r"^messages must be a str or a non-empty list of map"):
         service_class(api_key="k").request(messages)

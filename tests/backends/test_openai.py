@@ -291,9 +291,11 @@ def test_messages_are_sent_as_they_are() -> None:
 def test_options_are_fields_of_the_request() -> None:
     body = sent(model="gpt-5", temperature=0, tools=[])
     assert (body["model"], body["temperature"], body["tools"]) == ("gpt-5", 0, [])
-    with pytest.raises(TypeError, match=r"OpenAI has no option n, stream; it has frequency_"):
+    with pytest.raises(
+        TypeError, match=r"OpenAI has no option n, stream; its options are frequency_"
+    ):
         sent(stream=False, n=2)
-    with pytest.raises(ValueError, match="cannot be sent as JSON"):
+    with pytest.raises(ValueError, match="must be JSON values"):
         sent(user=object())
 
 

@@ -289,5 +289,7 @@ def test_options_are_fields_of_the_request() -> None:
     body = sent(model="gpt-5", reasoning={"effort": "low"}, max_output_tokens=9)
     assert (body["model"], body["reasoning"]) == ("gpt-5", {"effort": "low"})
     assert body["max_output_tokens"] == 9
-    with pytest.raises(TypeError, match="no option input, max_tokens, stream; it has background, "):
+    with pytest.raises(
+        TypeError, match="no option input, max_tokens, stream; its options are background, "
+    ):
         sent(stream=False, input=[], max_tokens=9)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -62,18 +63,31 @@ def test_option_that_the_backend_does_not_have_is_a_type_error() -> None:
         get_backend("darkai", volume=11)
 
 
+def test_option_of_the_wrong_type_is_a_type_error() -> None:
+    with pytest.raises(TypeError, match=r"^base_url must be str, got int$"):
+        get_backend("openai", base_url=5)
+
+
 @pytest.mark.usefixtures("chatter_package")
 def test_unknown_name_is_told_the_known_ones() -> None:
-    message = "no backend is called 'dark'; installed are anthropic, broken, chatter, cohere, "
-    with pytest.raises(ValueError, match=message):
+    known = ", ".join(sorted([*OWN, "broken", "chatter"]))
+    with pytest.raises(ValueError, match="name must be one of the installed backends") as caught:
         get_backend("dark")
+    words = f"name must be one of the installed backends ({known}), got 'dark'"
+    assert str(caught.value) == words
+
+
+@pytest.mark.parametrize("name", [DarkAI, DarkAI(), None, 5])
+def test_anything_but_a_name_is_refused(name: Any) -> None:
+    with pytest.raises(ValueError, match=r"^name must be one of .*, got .*"):
+        get_backend(name)
 
 
 def test_two_backends_of_one_name_are_told_apart_by_nobody(
     install: Callable[[str], None],
 ) -> None:
     install("darkai = tests.support.servers:Chatter\n")
-    words = "more than one backend is called 'darkai': sseparse_backends.darkai:DarkAI, tests.sup"
+    words = "name 'darkai' is ambiguous: sseparse_backends.darkai:DarkAI, tests.support"
     with pytest.raises(ValueError, match=words):
         get_backend("darkai")
     assert installed_backends().count("darkai") == 1
@@ -87,7 +101,7 @@ def test_backend_of_another_package_is_found() -> None:
 @pytest.mark.usefixtures("chatter_package")
 def test_backend_that_cannot_be_loaded_does_not_hide_the_others() -> None:
     assert list(installed_backends()) == sorted([*OWN, "broken", "chatter"])
-    with pytest.raises(ImportError, match="the backend 'broken' cannot be loaded"):
+    with pytest.raises(ImportError, match="backend 'broken' cannot be loaded"):
         get_backend("broken")
 
 
@@ -116,6 +130,9 @@ class ParrotReply:
 
     def interpret(self, word):
         return [Finish()] if word is None else [Text(word)]
+
+    def end(self):
+        return ()
 """
 PYPROJECT = """
 [build-system]

@@ -68,13 +68,16 @@ class ParrotReply:
             case _:
                 raise ValueError("a parrot does not say so")
 
+    def end(self) -> Iterable[Delta]:
+        return ()
+
     def value(self, event: ServerSentEvent) -> Any:
         return event.json()
 
 
 @dataclass(frozen=True)
 class Parrot:
-    new_reply: Callable[[], Reply] = ParrotReply
+    new_reply: Callable[[], Reply[Any]] = ParrotReply
 
     name = "parrot"
     default_model = "grey"
@@ -85,7 +88,7 @@ class Parrot:
             raise TypeError(f"a parrot has no option {', '.join(options)}")
         return Request("POST", "https://parrot.example/chat", {}, json.dumps(messages).encode())
 
-    def reply(self, content_type: str) -> Reply:
+    def reply(self, content_type: str) -> Reply[Any]:
         if not isinstance(decoder_for(content_type), SSEDecoder):
             raise ValueError(f"a parrot does not say {content_type}")
         return self.new_reply()
@@ -113,7 +116,7 @@ def is_text(delta: Delta) -> TypeGuard[Text]:
 class LinesParrot(Parrot):
     """The same parrot, in NDJSON."""
 
-    def reply(self, content_type: str) -> Reply:
+    def reply(self, content_type: str) -> Reply[Any]:
         if not isinstance(decoder_for(content_type), NDJSONDecoder):
             raise ValueError(f"a parrot does not say {content_type}")
         return LinesReply()
@@ -145,7 +148,7 @@ class Silent(ParrotReply):
 
 
 @pytest.mark.parametrize("new_reply", [ParrotReply, Silent])
-def test_right_backend_passes(new_reply: Callable[[], Reply]) -> None:
+def test_right_backend_passes(new_reply: Callable[[], Reply[Any]]) -> None:
     outcome = check(Parrot(new_reply), BODY, text="Pretty Polly", error=ERROR)
     assert outcome == Outcome(DELTAS, None)
 
@@ -284,6 +287,10 @@ class Absent(ParrotReply):
         return None
 
 
+class Endless(ParrotReply):
+    end = None  # type: ignore[assignment]
+
+
 class SharedDecoder(ParrotReply):
     decoder: Decoder[Any] = SSEDecoder()
 
@@ -350,82 +357,85 @@ class SharedNotes(ParrotReply):
         ),
         pytest.param(
             Late,
-            "with an error after 56 bytes the text is '', and without the error 'Pretty'",
+            "with an error after 56 bytes the text must be 'Pretty', as without it, but is ''",
             id="loses-text-before-an-error",
         ),
         pytest.param(
             Deaf,
-            r"an error after 0 bytes the reply raises IncompleteStream\(''\), not BackendError",
+            r"after 0 bytes the reply must raise BackendError, but raises IncompleteStream\(''\)",
             id="swallows-errors",
         ),
         pytest.param(
             Cursing,
-            r"an error after 0 bytes the reply raises RuntimeError\('damn'\), not BackendError",
+            r"after 0 bytes the reply must raise BackendError, but raises RuntimeError\('damn'\)",
             id="raises-another-class",
         ),
         pytest.param(
             ending(Finish()),
-            "a body that ends after 0 bytes looks finished with the text '', and is not",
+            "that ends after 0 bytes must be incomplete, but looks finished with the text ''",
             id="end-finishes-always",
         ),
         pytest.param(
             Content,
-            "a body that ends after 56 bytes looks finished with the text 'Pretty', and is not",
+            "after 56 bytes must be incomplete, but looks finished with the text 'Pretty'",
             id="end-finishes-after-some-text",
         ),
         pytest.param(
             ending(ToolCall(0, name="fe")),
-            r"that ends after 0 bytes has \(.*'fe'.*, with which \(.*'feed'.* does not begin",
+            r"that ends after 0 bytes must have the start of \(.*'feed'.*, but has \(.*'fe'",
             id="end-has-a-call-that-was-cut",
         ),
         pytest.param(
             ending(Text("…")),
-            "a body that ends after 0 bytes has '…', with which 'Pretty Polly' does not begin",
+            "that ends after 0 bytes must have the start of 'Pretty Polly', but has '…'",
             id="end-has-other-text",
         ),
         pytest.param(
             Abrupt,
-            r"that ends after 0 bytes raises RuntimeError\('it is over'\), not IncompleteStream",
+            r"after 0 bytes must raise IncompleteStream, but raises RuntimeError\('it is over'\)",
             id="end-raises-another-class",
         ),
         pytest.param(
             changing(lambda delta: [] if isinstance(delta, Finish) else [delta]),
-            r"should be a complete reply, and raises IncompleteStream\('Pretty Polly'\)",
+            r"must be a complete reply, but raises IncompleteStream\('Pretty Polly'\)",
             id="never-finishes",
         ),
         pytest.param(
             changing(lambda delta: [Finish()] if isinstance(delta, Text) else [delta]),
-            "the text is '', and should be 'Pretty Polly'",
+            "the text must be 'Pretty Polly', got ''",
             id="finishes-before-the-text",
         ),
         pytest.param(
             changing(lambda delta: [delta, Usage()] if isinstance(delta, Finish) else [delta]),
-            r"Usage\(.*\) is lost: nothing is read after Finish",
+            r"Finish must be the last delta, got Usage\(.*\) after it",
             id="more-after-finish",
         ),
         pytest.param(
-            FinishFirst, r"Usage\(.*\) is lost: nothing is read after Finish", id="more-at-the-end"
+            FinishFirst,
+            r"Finish must be the last delta, got Usage\(.*\) after it",
+            id="more-at-the-end",
         ),
         pytest.param(
             changing(lambda delta: [Text(delta.text.lstrip()) if is_text(delta) else delta]),
-            "the text is 'PrettyPolly', and should be 'Pretty Polly'",
+            "the text must be 'Pretty Polly', got 'PrettyPolly'",
             id="strips",
         ),
         pytest.param(
             changing(lambda delta: [delta.text if is_text(delta) else delta]),
-            "'Pretty' is no delta",
+            "deltas must be Text, Reasoning, ToolCall, Usage or Finish, got 'Pretty'",
             id="str-for-text",
         ),
         pytest.param(
             Absent,
-            "should be a complete reply, and raises TypeError.*'NoneType' object is not iterable",
+            "must be a complete reply, but raises TypeError.*'NoneType' object is not iterable",
             id="none-for-no-deltas",
         ),
         pytest.param(
             changing(lambda delta: [ToolCall(1) if isinstance(delta, ToolCall) else delta]),
-            r"the calls of tools have the numbers \[1\], which should go from 0",
+            r"tool calls must be numbered from 0, got \[1\]",
             id="calls-from-1",
         ),
+        pytest.param(Endless, r"the reply must have a method end\(\); it returns", id="no-end"),
         pytest.param(SharedDecoder, "two replies share a decoder", id="shared-decoder"),
         pytest.param(
             SharedMemory,
@@ -439,18 +449,20 @@ class SharedNotes(ParrotReply):
         ),
     ],
 )
-def test_wrong_reply_is_told_what_is_wrong(new_reply: Callable[[], Reply], message: str) -> None:
+def test_wrong_reply_is_told_what_is_wrong(
+    new_reply: Callable[[], Reply[Any]], message: str
+) -> None:
     with pytest.raises(AssertionError, match=message):
         check(Parrot(new_reply), BODY, text="Pretty Polly", error=ERROR)
 
 
 class Credulous(Parrot):
-    def reply(self, content_type: str) -> Reply:
+    def reply(self, content_type: str) -> Reply[Any]:
         return ParrotReply()
 
 
 class Literal(Parrot):
-    def reply(self, content_type: str) -> Reply:
+    def reply(self, content_type: str) -> Reply[Any]:
         if content_type != "text/event-stream":
             raise ValueError(content_type)
         return ParrotReply()
@@ -466,8 +478,8 @@ class Indifferent(Parrot):
     [
         (LinesParrot(), r"reply\(\) refuses 'text/event-stream'"),
         (Literal(), r"reply\(\) refuses 'TEXT/EVENT-STREAM;charset=utf-8'"),
-        (Credulous(), r"reply\(\) takes an HTML page"),
-        (Indifferent(), r"request\(\) takes no_such_option=True: it should raise TypeError"),
+        (Credulous(), r"reply\(\) must raise ValueError for an HTML page"),
+        (Indifferent(), r"request\(\) must raise TypeError for an unknown option"),
     ],
 )
 def test_wrong_backend_is_told_what_is_wrong(backend: Backend, message: str) -> None:
@@ -478,13 +490,13 @@ def test_wrong_backend_is_told_what_is_wrong(backend: Backend, message: str) -> 
 @pytest.mark.parametrize(
     ("request_", "message"),
     [
-        (lambda messages, *, model: None, "request.. returns None, which is no Request"),
-        (lambda messages, *, model: {}, "request.. returns {}, which is no Request"),
+        (lambda messages, *, model: None, "must return a Request with a body of bytes, got None"),
+        (lambda messages, *, model: {}, "must return a Request with a body of bytes, got {}"),
         (
             lambda messages, *, model: b"text",
-            "which is no Request with bytes for a body",
+            "must return a Request with a body of bytes",
         ),
-        (lambda messages: Request("POST", "http://127.0.0.1/"), "model=None.* raises it"),
+        (lambda messages: Request("POST", "http://127.0.0.1/"), "model=None.* raises TypeError"),
     ],
 )
 def test_wrong_request_is_told_what_is_wrong(request_: Any, message: str) -> None:
@@ -496,7 +508,7 @@ def test_wrong_request_is_told_what_is_wrong(request_: Any, message: str) -> Non
 
 @pytest.mark.parametrize("every", [0, -1])
 def test_every_so_many_bytes_are_one_at_least(every: int) -> None:
-    with pytest.raises(ValueError, match=f"every must be at least 1: {every}"):
+    with pytest.raises(ValueError, match=f"every must be at least 1, got {every}"):
         check(Parrot(ParrotReply), BODY, text="Pretty Polly", every=every)
 
 
@@ -511,9 +523,9 @@ def test_backend_that_asks_for_a_key_first_passes_without_one() -> None:
 @pytest.mark.parametrize(
     ("body", "raises", "message"),
     [
-        (BODY, BackendError, "should raise BackendError, and raises None"),
-        (BODY[:-1], BackendError, "should raise BackendError, and raises IncompleteStream"),
-        (said(*WORDS) + ERROR, None, "should be a complete reply, and raises BackendError"),
+        (BODY, BackendError, "must raise BackendError, but raises None"),
+        (BODY[:-1], BackendError, "must raise BackendError, but raises IncompleteStream"),
+        (said(*WORDS) + ERROR, None, "must be a complete reply, but raises BackendError"),
     ],
 )
 def test_body_that_ends_in_another_way_is_told(
@@ -524,7 +536,7 @@ def test_body_that_ends_in_another_way_is_told(
 
 
 def test_empty_body_that_looks_finished_is_told_even_of_a_reply_without_text() -> None:
-    with pytest.raises(AssertionError, match="a body that ends after 0 bytes looks finished"):
+    with pytest.raises(AssertionError, match="that ends after 0 bytes must be incomplete"):
         check(Parrot(ending(Finish())), ERROR, text="", raises=BackendError)
 
 
@@ -556,7 +568,7 @@ def test_body_is_cut_at_each_byte_or_at_every_so_many(
 ) -> None:
     made = 0
 
-    def new_reply() -> Reply:
+    def new_reply() -> Reply[Any]:
         nonlocal made
         made += 1
         return ParrotReply()

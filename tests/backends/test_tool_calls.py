@@ -49,14 +49,10 @@ B = ToolCall(1, "b", "time", "{}")
             [ToolCall(i, "a", "fg"[i], "{}") for i in (0, 1)],
         ),
         ([(None, "a", "weather", '{"city": "Rome"}'), (1, "b", "time", "{}")], [A, B]),
-        # Without an ID, another name begins another call, and so do arguments that begin anew.
+        # Without an ID, a new name starts a call, and the same name continues it.
         (
-            [(0, None, "f", '{"a": 1}'), (0, None, "g", "{}"), (0, None, "g", ' {"b": 2}')],
-            [
-                ToolCall(0, "", "f", '{"a": 1}'),
-                ToolCall(1, "", "g", "{}"),
-                ToolCall(2, "", "g", ' {"b": 2}'),
-            ],
+            [(0, None, "f", '{"a": 1}'), (0, None, "g", "{}")],
+            [ToolCall(0, "", "f", '{"a": 1}'), ToolCall(1, "", "g", "{}")],
         ),
         ([(0, None, "f", '{"a":'), (0, None, "f", ' "}"}')], [ToolCall(0, "", "f", '{"a": "}"}')]),
         (
@@ -76,15 +72,6 @@ B = ToolCall(1, "b", "time", "{}")
             [ToolCall(0, "", "weather", '{"city": "Rome"}')],
         ),
         ([(0, "b", "time", None)], [ToolCall(0, "b", "time", "{}")]),
-        # What looks like a beginning may be in a string, whose end or escape another piece has.
-        (
-            [(0, None, "f", '{"a":"{}'), (0, None, "f", '{}"}')],
-            [ToolCall(0, "", "f", '{"a":"{}{}"}')],
-        ),
-        (
-            [(0, None, "f", '{"a":"\\'), (0, None, "f", '"}'), (0, None, "f", '{"}')],
-            [ToolCall(0, "", "f", '{"a":"\\"}{"}')],
-        ),
         # A piece that comes by its ID under another index moves its call there.
         (
             [(0, "a", "weather", None), (1, "a", None, '{"city":'), (1, None, None, ' "Rome"}')],

@@ -291,6 +291,9 @@ class ChatterReply:
             case _:
                 raise BackendError(event["error"])
 
+    def end(self) -> Iterable[Delta]:
+        return ()
+
 
 # mypy holds it to the protocol.
 CHATTER: Backend = Chatter()
