@@ -10,7 +10,7 @@ from sseparse_backends import Backend, BackendError, Delta, Finish, Reasoning, T
 from sseparse_backends.anthropic import Anthropic
 from sseparse_backends.testing import Outcome, check
 
-# mypy holds it to the protocol.
+# mypy checks it against the protocol.
 ANTHROPIC: Backend = Anthropic()
 
 
@@ -20,7 +20,7 @@ def event(type: str, **fields: Any) -> bytes:
 
 
 def block(index: int | None, start: dict[str, Any], *deltas: dict[str, Any]) -> bytes:
-    """One block of a message, from its beginning to its end."""
+    """The events of one block."""
     begin = event("content_block_start", index=index, content_block=start)
     middle = (event("content_block_delta", index=index, delta=delta) for delta in deltas)
     return b"".join([begin, *middle, event("content_block_stop", index=index)])
@@ -50,7 +50,7 @@ def reply(body: bytes, text: str = "", **options: Any) -> Outcome:
 
 
 def content(*events: bytes, text: str = "") -> list[Delta]:
-    """What a whole reply with these events says, without its usage and its finish."""
+    """The deltas of a complete reply with these events, without Usage and Finish."""
     outcome = reply(b"".join([START, *events, END]), text)
     assert (outcome.usage, outcome.finish) == (Usage(9, 5), Finish("end_turn"))
     return [delta for delta in outcome.deltas if not isinstance(delta, Usage | Finish)]

@@ -38,7 +38,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def ollama(*items: Mapping[str, object]) -> bytes:
-    """A reply of Ollama, with the head of the response."""
+    """A response of Ollama with these lines."""
     start = head(200, "connection: close", content_type="application/x-ndjson")
     return start + b"".join(map(line, items))
 
@@ -63,7 +63,7 @@ def no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def serve(app: DemoApp, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have --demo start a server of this application."""
+    """Make --demo serve this application."""
     monkeypatch.setattr(cli, "DemoServer", partial(DemoServer, app))
 
 

@@ -10,7 +10,7 @@ from sseparse_backends import Backend, BackendError, Delta, Finish, Reasoning, T
 from sseparse_backends.cohere import Cohere
 from sseparse_backends.testing import Outcome, check
 
-# mypy holds it to the protocol.
+# mypy checks it against the protocol.
 COHERE: Backend = Cohere()
 
 
@@ -57,7 +57,7 @@ def reply(body: bytes, text: str = "", **options: Any) -> Outcome:
 
 
 def content(*events: bytes, text: str = "") -> list[Delta]:
-    """What a whole reply with these events says, without its usage and its finish."""
+    """The deltas of a complete reply with these events, without Usage and Finish."""
     outcome = reply(b"".join([START, *events, END]), text)
     assert (outcome.usage, outcome.finish) == (Usage(9, 5), Finish("COMPLETE"))
     return [delta for delta in outcome.deltas if not isinstance(delta, Usage | Finish)]

@@ -1,12 +1,14 @@
-"""The contract: what a backend and a user can rely on, and the names that there are."""
+"""The contract: public names, deltas and errors."""
 
 from __future__ import annotations
 
 import copy
 import pickle
+import re
 import subprocess
 import sys
 from dataclasses import FrozenInstanceError
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -58,6 +60,17 @@ def test_public_names_are_these() -> None:
         "stream",
     ]
     assert all(hasattr(sseparse_backends, name) for name in sseparse_backends.__all__)
+
+
+# These two still import sseparse.client's modules.
+EXCEPTIONS = {"_exchange.py", "_stream.py"}
+
+
+def test_no_module_imports_a_private_name_of_sseparse() -> None:
+    folder = Path(sseparse_backends.__file__).parent
+    imports = re.compile(r"^\s*(?:from|import) sseparse(?:\.\w+)*\._\w", re.MULTILINE)
+    offenders = {path.name for path in folder.rglob("*.py") if imports.search(path.read_text())}
+    assert offenders <= EXCEPTIONS
 
 
 def test_import_loads_no_http_library_and_no_server() -> None:

@@ -1,4 +1,4 @@
-"""DarkAI: the request to the byte, and what each kind of event becomes."""
+"""DarkAI: the exact request, the deltas of each event, and overridden class attributes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.support.servers import (
     until_client_leaves,
 )
 
-# mypy holds it to the protocol.
+# mypy checks it against the protocol.
 DARKAI: Backend = DarkAI()
 
 DAMAGED = [
@@ -330,7 +330,7 @@ def test_damaged_event_is_invalid_json_if_strict(data: str) -> None:
 
 
 def provider(server: Server | DemoServer) -> type[DarkAI]:
-    """A class that talks to `server`: the older interface has no instances."""
+    """A subclass that posts to `server`."""
 
     class Provider(DarkAI):
         api_endpoint = server.url

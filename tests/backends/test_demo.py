@@ -116,7 +116,7 @@ async def test_options_show_in_the_bytes() -> None:
 async def test_chunk_size_is_that_of_what_is_sent(size: int) -> None:
     sent: list[bytes] = []
 
-    # An empty message more than the body needs means nothing.
+    # ASGI allows an empty message after the body.
     request: dict[str, Any] = {"type": "http.request", "body": query()}
     messages = iter([request, {"type": "http.request"}])
 
@@ -239,7 +239,7 @@ async def test_request_may_come_in_pieces() -> None:
 
 
 class Watched:
-    """An application that tells when its last request has ended."""
+    """An application that reports the end of its last request."""
 
     def __init__(self, app: DemoApp) -> None:
         self.app = app

@@ -1,4 +1,4 @@
-"""Gemini: the request to the byte, and what each kind of event becomes."""
+"""Gemini: the exact request, and the deltas of each event."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from sseparse_backends import (
 from sseparse_backends.gemini import Gemini
 from sseparse_backends.testing import check
 
-# mypy holds it to the protocol.
+# mypy checks it against the protocol.
 GEMINI: Backend = Gemini(api_key="k")
 
 OVERLOADED = {"code": 503, "message": "a } too many", "details": [{"links": []}, {"x": "{"}]}

@@ -1,4 +1,4 @@
-"""What the backends read in common: events with JSON, and errors in them."""
+"""JSON in events, and errors in that JSON."""
 
 from __future__ import annotations
 

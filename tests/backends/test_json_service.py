@@ -1,4 +1,4 @@
-"""What the backends have in common: keys, requests, conversations, events, calls of tools."""
+"""The base class of services: address, key, request, media type, messages."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ HOME = "https://api.example/v1"
 
 @dataclass(frozen=True, kw_only=True)
 class Example(Service):
-    """A service as small as can be."""
+    """A minimal service."""
 
     key_variable: ClassVar[str] = "EXAMPLE_API_KEY"
     options: ClassVar[frozenset[str]] = frozenset({"seed", "stop"})
@@ -162,7 +162,7 @@ def test_user_information_is_in_place_of_a_key() -> None:
     assert Example(base_url=base_url, api_key="").request().url == f"{base_url}/chat"
 
 
-# What is a value: it can be compared, copied, and shown to anybody.
+# A service is a value: it can be compared, copied and shown.
 
 SECRETIVE = Example(
     base_url="https://api.example:8443/v1?key=secret#secret",
@@ -369,7 +369,7 @@ def test_error_shows_the_start_of_the_messages_only() -> None:
 
 # The services.
 
-# Each of them, and the header field that has its key.
+# Each service with the header field of its key.
 SERVICES: dict[type[Service], str] = {
     Anthropic: "x-api-key",
     Cohere: "authorization",

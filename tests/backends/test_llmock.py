@@ -1,4 +1,4 @@
-"""The backends against llmock, a server of others, over loopback: replies, faults, refusals."""
+"""The backends against the server llmock on loopback: replies, faults, refusals."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ pytestmark = [
     pytest.mark.usefixtures("quick_collection", "nothing_is_left"),
 ]
 
-# The backends, and which of the server's services each talks to.
+# Each backend with the service of llmock that it talks to.
 SERVICES: dict[str, Service] = {
     "anthropic": "anthropic",
     "cohere": "cohere",
@@ -39,7 +39,7 @@ SERVICES: dict[str, Service] = {
 WORDS = "one two three four"
 TEXTS = ["one ", "two ", "three ", "four"]
 
-# How many events come before the first word, and how many words come in an event each.
+# The number of events before the first word; after them each event is a word.
 HEADS = {"anthropic": 3, "cohere": 2, "gemini": 0, "openai": 1, "openai-responses": 4}
 
 each_backend = pytest.mark.parametrize("name", SERVICES)
@@ -82,7 +82,7 @@ async def test_calls_of_tools_are_whole_and_in_order(name: str, llmock: LLMock) 
     calls = [delta for delta in deltas if isinstance(delta, ToolCall)]
     assert [(call.index, call.name) for call in calls] == [(0, "weather"), (1, "weather")]
     assert [json.loads(call.arguments) for call in calls] == [first, second]
-    if name != "gemini":  # which has no IDs here
+    if name != "gemini":  # llmock sends no IDs for it
         assert len({call.id for call in calls} - {""}) == 2
 
 
@@ -112,7 +112,7 @@ async def test_reply_that_stalls_is_a_timeout_with_the_text_so_far(
     assert texts == TEXTS[:words]
     assert isinstance(error, ReplyTimeout)
     assert (error.limit, error.text) == (0.5, "".join(texts))
-    # The server has seen that the client left.
+    # The server noticed that the client left.
     (request,) = await llmock.requests()
     assert not request["completed"]
 

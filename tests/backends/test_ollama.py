@@ -1,4 +1,4 @@
-"""Ollama: the request to the byte, and what each kind of line becomes."""
+"""Ollama: the exact request, and the deltas of each line."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from sseparse_backends import (
 from sseparse_backends.ollama import Ollama
 from sseparse_backends.testing import Outcome, check, receive
 
-# mypy holds it to the protocol.
+# mypy checks it against the protocol.
 OLLAMA: Backend = Ollama()
 
 NDJSON = "application/x-ndjson"

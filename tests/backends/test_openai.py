@@ -1,4 +1,4 @@
-"""OpenAI's chat completions: the request to the byte, and the ways of the many servers."""
+"""OpenAI's chat completions: the exact request, and the deviations of compatible servers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from sseparse_backends import (
 )
 from sseparse_backends.testing import Outcome, check
 
-# mypy holds it to the protocol.
+# mypy checks it against the protocol.
 OPENAI: Backend = OpenAI()
 
 NULLS = dict.fromkeys(["content", "refusal", "reasoning", "reasoning_content", "tool_calls"])
@@ -37,7 +37,7 @@ def chunk(finish_reason: str | None = None, /, **delta: Any) -> bytes:
 
 
 def call(index: int | None = None, id: str | None = None, **function: str | None) -> bytes:
-    """A piece of a call of a tool, without the fields that are None."""
+    """A piece of a tool call, without the fields that are None."""
     piece = {"index": index, "id": id, "type": "function", "function": function}
     return chunk(tool_calls=[{key: value for key, value in piece.items() if value is not None}])
 
@@ -61,7 +61,7 @@ def reply(body: bytes, text: str = "Hi", **options: Any) -> Outcome:
 
 
 def deltas(*events: bytes, text: str = "") -> list[Delta]:
-    """What a whole reply with these events says before it finishes."""
+    """The deltas of a complete reply with these events, without Finish."""
     *before, finish = reply(b"".join([*events, STOP, DONE]), text).deltas
     assert finish == Finish("stop")
     return before

@@ -1,4 +1,4 @@
-"""OpenAI's Responses API: the request to the byte, and what servers leave out of a reply."""
+"""OpenAI's Responses API: the exact request, and events that servers leave out."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sseparse_backends import Backend, BackendError, Delta, Finish, Reasoning, T
 from sseparse_backends.openai_responses import OpenAIResponses
 from sseparse_backends.testing import Outcome, check
 
-# mypy holds it to the protocol.
+# mypy checks it against the protocol.
 RESPONSES: Backend = OpenAIResponses()
 
 
@@ -75,7 +75,7 @@ def reply(body: bytes, said: str = "Hi", **options: Any) -> Outcome:
 
 
 def deltas(*events: bytes, said: str = "", last: bytes = COMPLETED) -> list[Delta]:
-    """What a whole reply with these events says, without its usage and its finish."""
+    """The deltas of a complete reply with these events, without Usage and Finish."""
     outcome = reply(b"".join([*events, last]), said)
     assert outcome.finish == Finish("completed")
     return [delta for delta in outcome.deltas if not isinstance(delta, Usage | Finish)]
@@ -187,7 +187,7 @@ def test_text_that_comes_only_at_the_end_is_the_text() -> None:
     reasoning = {"type": "reasoning", "content": [{"type": "reasoning_text", "text": "Hm"}]}
     last = end(output=[reasoning, message(*parts), message(None, {"text": None})])
     assert deltas(last=last, said="Hi!") == [Text("Hi!")]
-    # What did not come in pieces, or all that there was.
+    # Text that did not come in pieces, in part or at all.
     assert deltas(text("H"), last=last, said="Hi!") == [Text("H"), Text("i!")]
     assert deltas(text("Ho"), last=last, said="Ho") == [Text("Ho")]
 

@@ -1,4 +1,4 @@
-"""Recorded replies of real services, where there are any, as the backends read them."""
+"""Recorded replies of real services, if the folder with them exists."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Service(NamedTuple):
 
 EVENTS = "text/event-stream"
 
-# By the manifest's name for the format: who reads it, and how the service reports an error.
+# Per format of the manifest: backend, media type, and an error as the service reports it.
 SERVICES = {
     "anthropic": Service(
         "anthropic",
@@ -41,10 +41,10 @@ SERVICES = {
     ),
 }
 
-# Streams that end with an error of the service.
+# Streams that end with a reported error.
 FAILED = {"gpustack-2.sse", "groq-4.sse"}
 
-# An old model that gives a reason to finish with each piece: cut between two, it looks complete.
+# An old model sends a finish reason with each piece: a cut between two looks complete.
 ALWAYS_FINISHED = "gemini-js-4.sse"
 
 
@@ -58,7 +58,7 @@ def replies() -> list[Any]:
     return [
         pytest.param(row, id=row["file"])
         for row in rows
-        # Gemini's other way to stream, one array, is not an event stream.
+        # Gemini without alt=sse sends a JSON array, not an event stream.
         if row["payload_format"] in SERVICES and not row["file"].endswith(".json")
     ]
 
@@ -75,7 +75,7 @@ def test_reply_has_its_text_however_it_is_cut(row: dict[str, str]) -> None:
             chunks = [body[:position], body[position:]]
             assert receive(backend, chunks, content_type=content_type).text == text
         return
-    # As many cuts as take a quarter of a second.
+    # This many cuts take a quarter of a second.
     cuts = min(1000, 5_000_000 // len(body))
     check(
         backend,

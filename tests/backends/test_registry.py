@@ -1,4 +1,4 @@
-"""The registry: backends are found by name, through the entry points of installed packages."""
+"""The registry finds backends by name, through entry points of installed packages."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], 
 
 @pytest.fixture
 def chatter_package(install: Callable[[str], None]) -> None:
-    """Install two backends, one of which cannot be loaded."""
+    """Install two backends; one cannot be loaded."""
     install("chatter = tests.support.servers:Chatter\nbroken = no_such_module:X\n")
 
 
@@ -151,10 +151,10 @@ parrot = "parrot:Parrot"
 
 @pytest.fixture
 def environment(tmp_path: Path) -> Path:
-    """A new environment, in which there is this project, and a package with a backend."""
+    """A new environment with this project and another package's backend."""
     project, package, environment = (tmp_path / name for name in ("project", "parrot", "env"))
     project.mkdir()
-    # A copy, so that nothing is built where it lies.
+    # A copy: building writes into the source tree.
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, project)
     for name in ("sseparse", "backends"):
@@ -171,7 +171,7 @@ def environment(tmp_path: Path) -> Path:
     else:
         make = [sys.executable, "-m", "venv", environment]
         install = [environment / SCRIPTS / "python", "-m", "pip", "install", "--quiet"]
-    # What is compiled does not matter here, and takes long.
+    # Without a C compiler the installation is faster.
     variables = {**os.environ, "CC": "false"}
     for command in (make, [*install, f"{project}[cli]", package]):
         subprocess.run(command, check=True, env=variables, timeout=300)

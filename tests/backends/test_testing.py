@@ -1,4 +1,4 @@
-"""The kit for the tests of a backend: what is right passes, and each kind of wrong is told."""
+"""The test kit: correct backends pass, and each kind of fault has its message."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ NDJSON = "application/x-ndjson"
 
 
 class ParrotReply:
-    """A right one: the backends below are wrong in one thing each."""
+    """A correct reply. The classes below have one fault each."""
 
     def __init__(self) -> None:
         self.decoder: Decoder[Any] = SSEDecoder()
@@ -131,7 +131,7 @@ class LinesReply(ParrotReply):
 
 
 class Silent(ParrotReply):
-    """A service that ends by closing, once it has said why."""
+    """Ends a reply by closing after a finish reason."""
 
     reason: str | None = None
 
@@ -202,7 +202,7 @@ def changing(change: Callable[[Delta], Iterable[Any]]) -> type[ParrotReply]:
 
 
 def ending(*deltas: Delta) -> type[ParrotReply]:
-    """A reply to which the end of the body adds something."""
+    """A reply with these deltas at the end of the body."""
 
     class Ending(ParrotReply):
         def end(self) -> Iterable[Delta]:
@@ -233,7 +233,7 @@ def forget_what_comes_before_an_error(decoder: Decoder[Any], data: bytes) -> lis
 
 
 class Late(ParrotReply):
-    """Has each text one event later, and none when an error comes."""
+    """Delays each text by one event, and loses it before an error."""
 
     late: Iterable[Delta] = ()
 
@@ -251,7 +251,7 @@ class Late(ParrotReply):
 
 
 class Content(Silent):
-    """Is content with some text."""
+    """Looks complete after any text."""
 
     def interpret(self, event: Any, /) -> Iterator[Delta]:
         for delta in super().interpret(event):
@@ -299,7 +299,7 @@ class SharedDecoder(ParrotReply):
 
 
 class SharedMemory(ParrotReply):
-    """Says nothing twice, not even in another reply."""
+    """Omits each delta that any reply had before."""
 
     said: ClassVar[list[Delta]] = []
 
@@ -311,7 +311,7 @@ class SharedMemory(ParrotReply):
 
 
 class SharedNotes(ParrotReply):
-    """Notes the words down and says them at the end, in notes that all replies share."""
+    """Keeps the words until the end, in a list that all replies share."""
 
     notes: ClassVar[list[Delta]] = []
 

@@ -1,4 +1,4 @@
-"""Calls of tools are put together from their pieces, however a server marks and cuts them."""
+"""Tool calls are joined from their pieces, however a server marks and cuts them."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ B = ToolCall(1, "b", "time", "{}")
         ([(7, "a", "weather", '{"city": "Rome"}'), (3, "b", "time", "{}")], [A, B]),
         ([(0, "a", "weather", '{"city": "Rome"}'), (0, "b", "time", "{}")], [A, B]),
         ([(None, "a", "weather", '{"city": "Rome"}'), (None, "b", "time", "{}")], [A, B]),
-        # A first piece without an index belongs to those that have one, by the ID or without.
+        # A first piece without an index belongs to the next piece with one, with or without ID.
         ([(None, "a", "weather", '{"city":'), (0, None, None, ' "Rome"}')], [A]),
         ([(None, "a", "weather", '{"city":'), (0, "a", None, ' "Rome"}')], [A]),
         ([(1, "a", "weather", '{"city":'), (0, "a", None, ' "Rome"}')], [A]),
@@ -72,12 +72,12 @@ B = ToolCall(1, "b", "time", "{}")
             [ToolCall(0, "", "weather", '{"city": "Rome"}')],
         ),
         ([(0, "b", "time", None)], [ToolCall(0, "b", "time", "{}")]),
-        # A piece that comes by its ID under another index moves its call there.
+        # A piece with a call's ID and another index moves the call to that index.
         (
             [(0, "a", "weather", None), (1, "a", None, '{"city":'), (1, None, None, ' "Rome"}')],
             [A],
         ),
-        # A call without an index is not taken for one of another name.
+        # A call without an index does not adopt a piece with another name.
         (
             [(None, None, "f", "{}"), (0, "b", "time", "{}")],
             [ToolCall(0, "", "f", "{}"), B],
@@ -110,7 +110,7 @@ def test_calls_are_taken_once() -> None:
 
 @st.composite
 def calls_in_pieces(draw: st.DrawFn) -> tuple[list[ToolCall], list[list[str]]]:
-    """Calls, and the arguments of each in pieces."""
+    """Tool calls, and the arguments of each in pieces."""
     calls: list[ToolCall] = []
     pieces: list[list[str]] = []
     for index in range(draw(st.integers(1, 4))):
@@ -126,9 +126,9 @@ def calls_in_pieces(draw: st.DrawFn) -> tuple[list[ToolCall], list[list[str]]]:
 def test_calls_are_the_same_however_they_are_cut_and_mixed(
     drawn: tuple[list[ToolCall], list[list[str]]], random: Any, indexed: bool, named: bool
 ) -> None:
-    """With an index in each piece, or else an id, they may be mixed."""
+    """Pieces with an index or an ID may be interleaved."""
     calls, pieces = drawn
-    # They begin one after another, and go on in any order.
+    # First pieces come in order, further ones in any order.
     order = [call for call in calls for _ in pieces[call.index][1:]]
     random.shuffle(order)
     parts = [(call, pieces[call.index].pop(0)) for call in calls + order]
@@ -149,7 +149,7 @@ def test_calls_are_the_same_however_they_are_cut_and_mixed(
 def test_calls_are_the_same_however_they_are_cut_one_after_another(
     drawn: tuple[list[ToolCall], list[list[str]]], index: int | None
 ) -> None:
-    """With the id and the name in their first piece they need no index, or all have the same."""
+    """With ID and name in the first piece, the index may be missing or always the same."""
     calls, pieces = drawn
     assert calls == put_together(
         *(

@@ -1,6 +1,6 @@
-"""llmock, a server that speaks as the chat services do and fails where a test tells it to.
+"""llmock: a server that speaks the chat services' protocols, with faults that a test configures.
 
-Run as a program, this module is that server: it writes its port, and ends when its input does.
+Run as a program, this module starts the server: it prints its port and ends with its input.
 """
 
 from __future__ import annotations
@@ -20,14 +20,13 @@ from typing import Any, Literal, TypeAlias
 import anyio
 import pytest
 
-# A tool that the model calls: its name and the arguments.
+# A tool call of the model: name and arguments.
 Call: TypeAlias = tuple[str, Mapping[str, Any]]
 
-# What can happen to a stream: lost, ended early as if it were complete, silent for some time, or
-# with an event whose JSON is cut in half.
+# Faults of a stream: connection lost, clean end too early, silence, an event with half its JSON.
 Fault: TypeAlias = Literal["disconnect", "truncate", "stall", "malformed"]
 
-# What the base_url of each service's backend ends with.
+# The path of each service's base_url.
 Service: TypeAlias = Literal["openai", "anthropic", "gemini", "cohere"]
 PATHS: dict[Service, str] = {
     "openai": "/v1",
@@ -39,7 +38,7 @@ PATHS: dict[Service, str] = {
 
 @dataclass(frozen=True)
 class LLMock:
-    """A server that runs; what a test tells it is for the next request, once, in this order."""
+    """A running server. Each configured behaviour applies once, to the next request."""
 
     port: int
 
@@ -47,30 +46,29 @@ class LLMock:
         return f"http://127.0.0.1:{self.port}{PATHS[service]}"
 
     def reply(self, text: str, *calls: Call) -> None:
-        """Say `text`, a word in each event, then call tools."""
+        """Reply with `text`, one word per event, then with tool calls."""
         tools = [{"name": name, "arguments": arguments} for name, arguments in calls]
         self._next("reply", text=text, tool_calls=tools)
 
     def fail(
         self, status: int, *, retry_after: float | None = None, message: str | None = None
     ) -> None:
-        """Refuse; with 429, 503, 504 and 529, Retry-After is a second where nothing is said."""
+        """Refuse. Default of retry_after: one second with 429, 503, 504 and 529."""
         self._next("fail", status=status, retry_after=retry_after, message=message)
 
     def interrupt(self, fault: Fault, *, after: int, seconds: float = 30) -> None:
-        """Let this happen after so many events; nothing does if the stream has no more."""
+        """Cause a fault after this number of events."""
         self._next("stream_fault", kind=fault, after_chunks=after, stall_seconds=seconds)
 
     async def requests(self) -> list[dict[str, Any]]:
-        """Return what it was asked, and how that ended: body, status, fault, completed, ..."""
-        # It answers when all replies have ended, at most 2 seconds later, and for that the
-        # client's side must run on.
+        """Return the requests and their outcomes: body, status, fault, completed, ..."""
+        # In a thread: llmock answers once all replies have ended, for which the client must run.
         answer = await anyio.to_thread.run_sync(self._ask, "GET", "/requests")
         requests: list[dict[str, Any]] = answer["requests"]
         return requests
 
     def reset(self) -> None:
-        """Forget what it was told and asked."""
+        """Forget behaviours and requests."""
         self._ask("POST", "/reset")
 
     def _next(self, behavior: str, /, **fields: Any) -> None:
@@ -87,7 +85,7 @@ class LLMock:
 
 @pytest.fixture(scope="session")
 def llmock_server() -> Iterator[LLMock]:
-    """Run it as a process: its sockets, warnings and garbage are none of the tests'."""
+    """Run llmock in a process, so that tests do not see its sockets and warnings."""
     if find_spec("llmock") is None:
         pytest.skip("llmock is not installed")
     command = [sys.executable, "-m", __name__]
@@ -97,7 +95,7 @@ def llmock_server() -> Iterator[LLMock]:
         yield LLMock(int(process.stdout.readline()))
 
 
-# The plugin that llmock has for pytest calls its fixtures the same. These take their place.
+# llmock's own pytest plugin has fixtures of the same names, which these replace.
 @pytest.fixture
 def llmock(llmock_server: LLMock) -> LLMock:
     llmock_server.reset()
@@ -105,14 +103,14 @@ def llmock(llmock_server: LLMock) -> LLMock:
 
 
 def main() -> None:
-    """Serve until the input ends."""
+    """Serve until standard input ends."""
     from llmock.testing import LLMockServer
 
     server = LLMockServer().start()
     sys.stdout.write(f"{server.port}\n")
     sys.stdout.flush()
     sys.stdin.read()
-    # Its own way to stop waits for replies that are delayed.
+    # A regular stop waits for delayed replies.
     os._exit(0)
 
 
