@@ -1,8 +1,41 @@
-"""What a transport is. Each one is a small file of its own and is imported from there.
+"""Transports: how requests are sent. Each is a file of its own, imported from there.
 
-A transport is an HTTP library behind one method. It raises ConnectionError where the network
-fails, whatever its library raises, with the library's error as `__cause__`. To write one, write
-`send` and the response that it returns; there is nothing to register.
+`httpx2.HTTPX2Transport` is the default, `aiohttp.AiohttpTransport` runs on asyncio alone, and
+`memory.MemoryTransport` answers from a script.
+
+A transport of your own has a method `send`, which returns a response with `status`, `headers`,
+`receive` and `aclose`; it inherits and registers nothing. This one plays a stream that was
+recorded with `curl -N`:
+
+    import anyio
+    from sseparse.client import EventSource
+
+    class Player:
+        def __init__(self, path):
+            self.path = path
+
+        async def send(self, request):
+            try:
+                return Recording(await anyio.open_file(self.path, "rb"))
+            except OSError as error:
+                raise ConnectionError(f"{self.path}: {error}") from error
+
+    class Recording:
+        status = 200
+        headers = {"content-type": "text/event-stream"}
+
+        def __init__(self, file):
+            self.file = file
+
+        async def receive(self):
+            return await self.file.read(65536)  # at the end of the file: b""
+
+        async def aclose(self):
+            await self.file.aclose()
+
+    async def main(path):
+        async with EventSource("https://example.org/", transport=Player(path)) as events:
+            print((await anext(events)).data)
 """
 
 from __future__ import annotations
@@ -31,15 +64,16 @@ class Response(Protocol):
     async def receive(self) -> bytes:
         """Return the next bytes of the body as they arrive, content encodings undone.
 
-        Empty bytes are the end of the body, a complete one. After a cancellation the response
+        Empty bytes are the end of a complete body. After an error or a cancellation the response
         can only be closed.
 
-        Raises ConnectionError when the body is cut.
+        Raises ConnectionError for a body that is cut or damaged, and UnexpectedResponse for one
+        whose content encoding cannot be undone.
         """
         ...
 
     async def aclose(self) -> None:
-        """Close the response at once, with what only it uses, wherever it stands."""
+        """Close the response at once, in whatever state, with the connection that only it uses."""
         ...
 
 
@@ -52,7 +86,8 @@ class Transport(Protocol):
         `request.redirected(status, headers)` says what to send after a redirect. An exception or
         a cancellation leaves nothing open.
 
-        Raises ConnectionError when there is no response, and TimeoutError when making a
-        connection takes longer than the request's connect_timeout.
+        Raises ConnectionError without a response, and TimeoutError where connecting takes longer
+        than the request's connect_timeout. An error of the library becomes a ConnectionError, with
+        the library's as its `__cause__`.
         """
         ...

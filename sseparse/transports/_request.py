@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import SplitResult, quote, urljoin, urlsplit
@@ -20,8 +20,8 @@ _NOT_IN_URL = re.compile(r"[\0- \x7f\ud800-\udfff]")
 _AUTHORITY = re.compile(r"(?:[a-zA-Z][a-zA-Z0-9+.-]*:)?//[^/?#]*")
 _URL_CHARACTERS = "%:/?#[]@!$&'()*+,;=-._~"
 
+MAX_REDIRECTS = 20
 _REDIRECTS = (301, 302, 303, 307, 308)
-# A field of such a name is for one origin and nobody else.
 _CREDENTIAL = re.compile("auth|cookie|key|secret|token", re.IGNORECASE)
 
 
@@ -48,16 +48,12 @@ class Request:
     connect_timeout: float | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
-        _expect_type("method", self.method, str, "a str")
-        _expect_type("url", self.url, str, "a str")
-        _expect_type("headers", self.headers, Mapping, "a mapping of str to str")
-        _expect_type("body", self.body, bytes, "bytes")
+        expect_type("method", self.method, str, "a str")
+        expect_type("headers", self.headers, Mapping, "a mapping of str to str")
+        expect_type("body", self.body, bytes, "bytes")
         if not _TOKEN.fullmatch(self.method):
             raise ValueError(f"method must be an HTTP token, got {self.method!r}")
-        if not _is_http(self.url):
-            raise ValueError(
-                f"url must be an http: or https: URL with a host, got {redacted_url(self.url)!r}"
-            )
+        expect_url("url", self.url)
         fields = dict(self.headers)
         for name, value in fields.items():
             _expect_field(name, value)
@@ -89,7 +85,7 @@ class Request:
         """
         if status not in _REDIRECTS:
             return None
-        if status in (301, 302, 303) and self.method not in ("GET", "HEAD"):
+        if status in (301, 302, 303) and self.method.upper() not in ("GET", "HEAD"):
             return None
         location = headers.get("location", "").strip(" \t")
         if not location:
@@ -100,8 +96,8 @@ class Request:
             # Servers send spaces and characters beyond ASCII too; a host keeps the latter.
             url = urljoin(self.url, _quoted(location))
             kept = self.headers
-            if _origin(urlsplit(url)) != _origin(urlsplit(self.url)):
-                kept = {n: value for n, value in kept.items() if not _CREDENTIAL.search(n)}
+            if not same_origin(url, self.url):
+                kept = {name: kept[name] for name in kept if not is_credential(name)}
             return replace(self, url=url, headers=kept)
         except ValueError:
             raise ConnectionError(
@@ -110,30 +106,53 @@ class Request:
             ) from None
 
 
-def _expect_type(name: str, value: object, kind: type, words: str) -> None:
-    # No annotation keeps a caller from giving something else.
+def is_credential(name: str) -> bool:
+    """Return whether a header field of this name is for one origin alone."""
+    return _CREDENTIAL.search(name) is not None
+
+
+def same_origin(url: str, other: str) -> bool:
+    """Return whether the URLs have the same origin (RFC 6454, 5)."""
+    return _origin(urlsplit(url)) == _origin(urlsplit(other))
+
+
+def expect_type(name: str, value: object, kind: type | tuple[type, ...], words: str) -> None:
+    """Raise TypeError unless `value`, the argument `name`, is of `kind`, which `words` name."""
     if not isinstance(value, kind):
         raise TypeError(f"{name} must be {words}, got {type(value).__name__}")
 
 
-def _is_http(url: str) -> bool:
+def expect_url(name: str, url: str, schemes: Sequence[str] = ("http", "https")) -> None:
+    """Raise TypeError or ValueError unless `url`, the argument `name`, is a URL with a host."""
+    expect_type(name, url, str, "a str")
+    if not _is_url(url, schemes):
+        *others, last = schemes
+        raise ValueError(
+            f"{name} must be an {':, '.join(others)}: or {last}: URL with a host, "
+            f"got {redacted_url(url)!r}"
+        )
+
+
+def _is_url(url: str, schemes: Sequence[str]) -> bool:
     if _NOT_IN_URL.search(url):
         return False
     try:
         address = urlsplit(url)
         # Only the attributes check the port; IDNA checks the length of each label.
         return (
-            address.scheme in ("http", "https")
+            address.scheme in schemes
             and bool((address.hostname or "").encode("idna"))
             and address.port != 0
+            # Some parsers end the host there, and others do not.
+            and "\\" not in address.netloc
         )
     except ValueError:
         return False
 
 
 def _expect_field(name: str, value: str) -> None:
-    _expect_type("a header field's name", name, str, "a str")
-    _expect_type(f"header field {name!r}", value, str, "a str")
+    expect_type("a header field's name", name, str, "a str")
+    expect_type(f"header field {name!r}", value, str, "a str")
     if not _TOKEN.fullmatch(name):
         raise ValueError(f"a header field's name must be an HTTP token, got {name!r}")
     # The value is not shown: it may be a secret, with the line end of the file it was read from.
@@ -146,7 +165,9 @@ def _expect_field(name: str, value: str) -> None:
 def _quoted(location: str) -> str:
     authority = _AUTHORITY.match(location)
     end = authority.end() if authority else 0
-    return location[:end] + quote(location[end:], safe=_URL_CHARACTERS)
+    if location[:end].endswith("//"):
+        raise ValueError("no host")
+    return location[:end] + quote(location[end:], _URL_CHARACTERS, errors="surrogateescape")
 
 
 def _origin(address: SplitResult) -> tuple[str, str | None, int | None]:

@@ -3,42 +3,38 @@
 from __future__ import annotations
 
 import asyncio
-import re
-from collections.abc import Mapping
+import io
 from typing import Any, cast
 from urllib.request import getproxies
 
 import aiohttp
 import anyio
-from yarl import URL
 
-from sseparse._display import one_line, redacted_url
+from sseparse._display import redacted_url
 
 from . import Request
-from ._errors import TOKEN, connect_timeout_error, connection_error, credentials, header, rewrites
-
-_REDIRECTS = (301, 302, 303, 307, 308)
-_MAX_REDIRECTS = 20
+from ._content import accepting
+from ._errors import connect_timeout_error, connection_error, invalid_url_error
+from ._request import MAX_REDIRECTS, expect_type, expect_url, is_credential, same_origin
+from ._response import HTTPResponse
 
 
 class AiohttpTransport:
     """Send requests with aiohttp, on asyncio alone.
 
-    session: an aiohttp.ClientSession, which stays the caller's and stays open. Its auth, proxies,
-        cookies, TLS and connector are used, but not its timeouts: a stream has its own. Without
-        one, each request has a session of its own, closed with the response. With one, the lookup
-        of a name is no part of the connect_timeout.
-    proxy: the URL of a proxy, http: or https:, for the latter case.
-    trust_env: whether the latter case heeds HTTP_PROXY and the like, and what .netrc has for a
-        host, beside which aiohttp takes no Authorization header.
+    session: an aiohttp.ClientSession. It stays open; its auth, proxies, cookies, middlewares, TLS
+        and connector are used, its timeouts and its response class are not. Looking a name up is
+        no part of the connect_timeout then. Default: each request has a session of its own,
+        closed with the response.
+    proxy: URL of a proxy (http: or https:). Only without a session.
+    trust_env: without a session, use the proxies that HTTP_PROXY and the like name, and the
+        credentials in .netrc, beside which aiohttp accepts no Authorization field.
 
-    On a redirect to another origin, aiohttp sends the auth of the session along, if that has one:
-    the credentials among a request's headers stay with their origin.
-
+    The session's auth and default headers that may be credentials are not sent to another origin.
     Where the connection is lost before the response to a GET or another idempotent request,
     aiohttp sends it once more.
 
-    Raises ValueError for a proxy that is no such URL.
+    Raises TypeError and ValueError, naming the argument.
     """
 
     def __init__(
@@ -48,14 +44,18 @@ class AiohttpTransport:
         proxy: str | None = None,
         trust_env: bool = True,
     ) -> None:
+        if session is not None:
+            expect_type("session", session, aiohttp.ClientSession, "an aiohttp.ClientSession")
         if session is not None and proxy is not None:
-            raise ValueError("give either a session or a proxy: a session has its own proxies")
-        self._proxy = None if proxy is None else _url(proxy, "the URL of a proxy")
+            raise ValueError("proxy must be None with a session, which has its own proxies")
+        if proxy is not None:
+            expect_url("proxy", proxy)
         self._session = session
+        self._proxy = proxy
         self._trust_env = trust_env
 
     async def send(self, request: Request) -> AiohttpResponse:
-        """Send `request`; see Transport.send. Raises RuntimeError where asyncio does not run."""
+        """Send `request`; see Transport.send. Raises RuntimeError outside of asyncio."""
         try:
             asyncio.get_running_loop()
         except RuntimeError:
@@ -64,36 +64,92 @@ class AiohttpTransport:
             ) from None
         own = self._new_session() if self._session is None else None
         try:
-            session = own or cast("Any", self._session)
-            response = await _send(session, request, self._proxy, own is not None)
-            return AiohttpResponse(response, own)
+            session = own or cast("aiohttp.ClientSession", self._session)
+            if session.closed:
+                raise RuntimeError("the session of the transport is closed")
+            url = request.url
+            for _ in range(MAX_REDIRECTS + 1):
+                response = await self._send_once(session, request, url)
+                following: Request | None = request
+                try:
+                    following = request.redirected(response.status, response.headers)
+                    if following is None:
+                        return AiohttpResponse(request.url, response, own)
+                finally:
+                    if following is not None:
+                        response.abort()
+                request = following
+            raise ConnectionError(f"{redacted_url(url)}: more than {MAX_REDIRECTS} redirects")
         except BaseException:
             await _close(own)
             raise
 
     def _new_session(self) -> aiohttp.ClientSession:
         if self._trust_env and self._proxy is None:
-            # Here, because aiohttp looks at them while it sends.
+            # aiohttp would check them only while it sends.
             for scheme, proxy in getproxies().items():
                 if scheme in ("http", "https"):
-                    _url(proxy, f"the URL of a proxy, which {scheme}_proxy must be")
-        return aiohttp.ClientSession(trust_env=self._trust_env, response_class=_ClientResponse)
+                    expect_url(f"{scheme}_proxy in the environment", proxy)
+        return aiohttp.ClientSession(trust_env=self._trust_env)
+
+    async def _send_once(
+        self, session: aiohttp.ClientSession, request: Request, url: str
+    ) -> _Response:
+        """Send `request`, to which redirects from `url` led, and return its response."""
+
+        async def prepare(
+            sent: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
+        ) -> aiohttp.ClientResponse:
+            sent.response_class = _Response
+            if not same_origin(request.url, url):
+                for name in filter(is_credential, list(sent.headers)):
+                    del sent.headers[name]
+            return await send(sent)
+
+        try:
+            response = await session.request(
+                request.method,
+                request.url,
+                headers=accepting(request.headers, session.headers.get("accept-encoding", "")),
+                # aiohttp would add one to a body.
+                skip_auto_headers=["Content-Type"],
+                # Of bytes beyond 1 MiB, aiohttp warns.
+                data=io.BytesIO(request.body) if request.body else None,
+                # These take the place of the session's.
+                middlewares=[*getattr(session, "_middlewares", ()), prepare],
+                proxy=self._proxy,
+                timeout=aiohttp.ClientTimeout(
+                    total=None,
+                    sock_connect=request.connect_timeout,
+                    # Includes looking the name up, but also waiting for a free connection.
+                    connect=None if self._session else request.connect_timeout,
+                ),
+                allow_redirects=False,
+                auto_decompress=False,
+                raise_for_status=False,
+            )
+            return cast("_Response", response)
+        except aiohttp.ConnectionTimeoutError as error:
+            raise connect_timeout_error(request) from error
+        except aiohttp.InvalidURL:
+            raise invalid_url_error(request, url) from None
+        except Exception as error:
+            # The message may have the whole URL in it, its cause's has not.
+            raise connection_error(request.url, error.__cause__ or error) from error
 
 
-class AiohttpResponse:
+class AiohttpResponse(HTTPResponse):
     """A response of aiohttp, as a Response."""
 
     def __init__(
-        self, response: aiohttp.ClientResponse, session: aiohttp.ClientSession | None
+        self, url: str, response: _Response, session: aiohttp.ClientSession | None
     ) -> None:
         fields: dict[str, list[str]] = {}
         for name, value in response.raw_headers:
             fields.setdefault(name.decode().lower(), []).append(value.decode(errors="replace"))
-        self.status = response.status
-        self.headers: Mapping[str, str] = {name: ", ".join(fields[name]) for name in fields}
+        super().__init__(url, response.status, {name: ", ".join(fields[name]) for name in fields})
         self._response = response
         self._session = session
-        self._failure: Exception | None = None
         # Done when the connection is lost; None where the whole body is here already.
         protocol = None if response.connection is None else response.connection.protocol
         self._lost = None if protocol is None else protocol.closed
@@ -103,35 +159,27 @@ class AiohttpResponse:
             self._lost.add_done_callback(_retrieve)
             self._lost.add_done_callback(self._end_content)
 
-    async def receive(self) -> bytes:
-        """Return the next bytes of the body; see Response.receive."""
-        if self._failure is None:
-            content = self._response.content
-            try:
-                # aiohttp looks for a cancellation only where nothing has been received yet.
-                await anyio.lowlevel.checkpoint_if_cancelled()
-                data = await content.readany()
-                if not data:
-                    self._raise_if_reset()
-                return data
-            except Exception as error:
-                self._failure = error
-                # What was received before the error comes first, and aiohttp would keep it.
-                cast("Any", content).set_exception(None)
-                if data := content.read_nowait():
-                    return data
-            except BaseException:
-                self._failure = RuntimeError("reading the body has been cancelled before")
+    async def _receive(self) -> bytes:
+        content = self._response.content
+        try:
+            data = await content.readany()
+        except Exception as error:
+            # aiohttp raises it before the bytes that came before it.
+            cast("Any", content).set_exception(None)
+            data = content.read_nowait()
+            content.set_exception(error)
+            if not data:
                 raise
-        raise connection_error(str(self._response.url), self._failure) from self._failure
+        framed = "content-length" in self.headers or "transfer-encoding" in self.headers
+        if not data and not framed and self._lost is not None and self._lost.done():
+            # For aiohttp, a reset is a good end of a body that ends with the connection.
+            self._lost.result()
+        return data
 
-    async def aclose(self) -> None:
-        """Close the response, and the session if it is its own."""
-        self._failure = RuntimeError("the response is closed")
+    async def _aclose(self) -> None:
         if self._lost is not None:
             self._lost.remove_done_callback(self._end_content)
-        _abort(self._response.connection)
-        self._response.close()
+        self._response.abort()
         await _close(self._session)
 
     def _end_content(self, _: object) -> None:
@@ -140,151 +188,28 @@ class AiohttpResponse:
         if not content.is_eof() and content.exception() is None:
             content.set_exception(aiohttp.ClientPayloadError("the framing of the body is wrong"))
 
-    def _raise_if_reset(self) -> None:
-        # Where the body ends with the connection, any end of that is a good one for aiohttp.
-        framed = "content-length" in self.headers or "transfer-encoding" in self.headers
-        if not framed and self._lost is not None and self._lost.done():
-            self._lost.result()
 
+class _Response(aiohttp.ClientResponse):
+    """A response whose connection can be closed at once.
 
-class _ClientResponse(aiohttp.ClientResponse):
+    aiohttp's own closing waits for the peer to read what is sent, and for TLS to end.
+    """
+
+    _transport: asyncio.Transport | None
+
     async def start(self, connection: Any) -> aiohttp.ClientResponse:
+        self._transport = connection.transport
         try:
             return await super().start(connection)
         except BaseException:
-            # Over TLS, aiohttp would wait for the peer to say goodbye.
-            _abort(connection)
+            self.abort()
             raise
 
-
-class _Body(aiohttp.BytesPayload):
-    """The body of a request, of any size, and the connections on which it went out."""
-
-    def __init__(self, value: bytes) -> None:
-        # With the whole of a large one, it would warn.
-        super().__init__(b"")
-        self._value = value
-        self._size = len(value)
-        self._transports: list[asyncio.Transport] = []
-
-    async def write_with_length(self, writer: Any, content_length: int | None) -> None:
-        self._transports.append(writer.transport)
-        await super().write_with_length(writer, content_length)
-
     def abort(self) -> None:
-        # aiohttp has them closed, but a peer that does not read could keep them open.
-        for transport in self._transports:
-            if transport.is_closing():
-                transport.abort()
-
-
-async def _send(
-    session: aiohttp.ClientSession,
-    request: Request,
-    proxy: URL | None,
-    own: bool,
-) -> aiohttp.ClientResponse:
-    if session.closed:
-        raise RuntimeError("the session of the transport is closed")
-    url = _url(request.url, "an http: or https: URL")
-    if not TOKEN.fullmatch(request.method):
-        raise ValueError(f"not a method of HTTP: {request.method!r}")
-    for name, value in request.headers.items():
-        header(name, value)
-    body = _Body(request.body)
-    # What is given here takes the place of the session's own.
-    middlewares = [*getattr(session, "_middlewares", ()), _keep_credentials_of(url.origin())]
-    try:
-        for _ in range(_MAX_REDIRECTS + 1):
-            response = await session.request(
-                request.method,
-                url,
-                headers=dict(request.headers),
-                # A type that aiohttp would add.
-                skip_auto_headers=["Content-Type"],
-                data=body if request.body else None,
-                middlewares=middlewares,
-                proxy=proxy,
-                timeout=aiohttp.ClientTimeout(
-                    total=None,
-                    sock_connect=request.connect_timeout,
-                    # This one has the lookup of a name in it, but also the wait for a free
-                    # connection of a session that has other requests.
-                    connect=request.connect_timeout if own else None,
-                ),
-                # Which would make a GET of a POST.
-                allow_redirects=False,
-                auto_decompress=True,
-                raise_for_status=False,
-            )
-            if response.status not in _REDIRECTS or rewrites(request.method, response.status):
-                return response
-            _abort(response.connection)
-            response.close()
-            url = _target(url, response)
-    except aiohttp.ConnectionTimeoutError as error:
-        raise connect_timeout_error(request) from error
-    except aiohttp.ClientResponseError as error:
-        # As text it has the whole URL, and as its repr the header fields of the request too.
-        words = one_line(error.message or type(error).__name__)
-        error.request_info = error.request_info._replace(headers=cast("Any", {}))
-        raise ConnectionError(f"{redacted_url(request.url)}: {words}") from error
-    except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError) as error:
-        words = f"a redirect that cannot be followed ({type(error).__name__})"
-        raise ConnectionError(f"{redacted_url(request.url)}: {words}") from error
-    except Exception as error:
-        raise connection_error(request.url, error) from error
-    finally:
-        body.abort()
-    raise ConnectionError(f"{redacted_url(request.url)}: more than {_MAX_REDIRECTS} redirects")
-
-
-def _target(url: URL, response: aiohttp.ClientResponse) -> URL:
-    location = response.headers.get("location")
-    if not location:
-        raise aiohttp.ClientPayloadError(f"a redirect ({response.status}) to nowhere")
-    try:
-        target = URL(location)
-        # It may have no host, which `join` does not mind.
-        target = target if target.scheme else url.join(target)
-        target.origin()
-        return target
-    except ValueError as error:
-        raise aiohttp.InvalidUrlRedirectClientError(redacted_url(location)) from error
-
-
-def _keep_credentials_of(origin: URL) -> Any:
-    """Return a middleware that sends credentials to `origin` alone, where redirects lead to."""
-
-    async def keep(request: aiohttp.ClientRequest, send: Any) -> aiohttp.ClientResponse:
-        if request.url.origin() != origin:
-            for name in credentials(request.headers):
-                del request.headers[name]
-        response: aiohttp.ClientResponse = await send(request)
-        return response
-
-    return keep
-
-
-def _url(url: str, what: str) -> URL:
-    try:
-        parsed = URL(url)
-        # Before a name is looked up, which is when the parts of it are checked.
-        (parsed.raw_host or "").encode("idna")
-    except ValueError:
-        # What the library has to say repeats parts of it that may be secret.
-        raise ValueError(f"not {what}: {redacted_url(url)!r}") from None
-    # Of these, yarl drops some and lets some pass.
-    strange = re.search(r"[\0-\x1f\x7f\ud800-\udfff]|//[^/?#]* ", url)
-    if strange or parsed.scheme not in ("http", "https") or not parsed.host:
-        raise ValueError(f"not {what}: {redacted_url(url)!r}")
-    return parsed
-
-
-def _abort(connection: Any) -> None:
-    # Unlike closing, it waits neither for a peer to read nor for TLS to end.
-    if connection is not None and connection.transport is not None:
-        connection.transport.abort()
+        # A connection that is neither is another response's already.
+        if self._transport is not None and (self.connection or self._transport.is_closing()):
+            self._transport.abort()
+        self.close()
 
 
 async def _close(session: aiohttp.ClientSession | None) -> None:

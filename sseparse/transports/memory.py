@@ -5,20 +5,24 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any, cast
 
 import anyio
 
 from . import Request
+from ._request import expect_type
 
 
 @dataclass(frozen=True)
 class MemoryResponse:
-    """What one request gets.
+    """The response to one request.
 
-    script: the body, step by step: bytes are a chunk, a number is a pause in seconds (math.inf
-        a stall for ever), an exception is raised, as a ConnectionError is where a network fails.
+    script: the body, step by step. Bytes are a chunk, a number is a pause in seconds (math.inf: a
+        stall without end), an exception is raised (ConnectionError: the network fails).
     status: the HTTP status.
     headers: the header fields, with lower-case names.
+
+    Raises TypeError, naming the argument.
     """
 
     script: Sequence[bytes | float | Exception] = ()
@@ -27,23 +31,45 @@ class MemoryResponse:
         default_factory=lambda: {"content-type": "text/event-stream"}
     )
 
+    def __post_init__(self) -> None:
+        script: Any = self.script
+        # bytes are a sequence too, of int.
+        if isinstance(script, bytes) or not isinstance(script, Sequence):
+            raise TypeError(f"script must be a sequence of steps, got {type(script).__name__}")
+        for step in cast("Sequence[object]", script):
+            expect_type(
+                "a step of script",
+                step,
+                (bytes, int, float, Exception),
+                "bytes, seconds or an exception",
+            )
+        expect_type("status", self.status, int, "an int")
+        expect_type("headers", self.headers, Mapping, "a mapping of str to str")
+
 
 class MemoryTransport:
     """Answer each request with the next of `responses`, and all further ones with the last.
 
-    An exception among them is raised instead of a response. `requests` are the requests that
-    came; `open` is how many responses have not been closed.
+    responses: at least one; an exception is raised instead of a response.
+
+    `requests` holds the requests so far, `open` counts the responses that are not closed.
+
+    Raises TypeError and ValueError for other responses, and for none.
     """
 
     def __init__(self, *responses: MemoryResponse | Exception) -> None:
         if not responses:
-            raise ValueError("a MemoryTransport needs at least one response")
+            raise ValueError("responses must be one or more, got none")
+        for response in responses:
+            expect_type(
+                "a response", response, (MemoryResponse, Exception), "a MemoryResponse or exception"
+            )
         self.requests: list[Request] = []
         self.open = 0
         self._responses = responses
 
     async def send(self, request: Request) -> ScriptedBody:
-        """Take `request` and return the next response; see Transport.send."""
+        """Record `request` and return the next response; see Transport.send."""
         await anyio.lowlevel.checkpoint()
         response = self._responses[min(len(self.requests), len(self._responses) - 1)]
         self.requests.append(request)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import anyio
 import pytest
@@ -113,5 +114,28 @@ async def test_every_method_is_a_checkpoint() -> None:
 
 
 def test_without_a_response_there_is_nothing_to_answer() -> None:
-    with pytest.raises(ValueError, match="at least one response"):
+    with pytest.raises(ValueError, match=r"^responses must be one or more, got none$"):
         MemoryTransport()
+
+
+@pytest.mark.parametrize("response", [None, b"data: x", [MemoryResponse()], MemoryResponse])
+def test_response_of_the_wrong_type_is_a_type_error(response: Any) -> None:
+    words = r"^a response must be a MemoryResponse or exception, got \w+$"
+    with pytest.raises(TypeError, match=words):
+        MemoryTransport(MemoryResponse(), response)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"script": b"data: x"}, "^script must be a sequence of steps, got bytes$"),
+        ({"script": 5}, "^script must be a sequence of steps, got int$"),
+        ({"script": ["x"]}, "^a step of script must be bytes, seconds or an exception, got str$"),
+        ({"script": [b"x", None]}, "^a step of script must be .*, got NoneType$"),
+        ({"status": "200"}, "^status must be an int, got str$"),
+        ({"headers": [("a", "b")]}, "^headers must be a mapping of str to str, got list$"),
+    ],
+)
+def test_argument_of_the_wrong_type_is_named(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(TypeError, match=message):
+        MemoryResponse(**fields)

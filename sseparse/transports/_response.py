@@ -1,0 +1,60 @@
+"""The part of a response that is the same for all HTTP libraries."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+
+from sseparse._display import redacted_url
+
+from ._content import ContentDecoder, UnsupportedEncoding
+from ._errors import connection_error
+
+
+class HTTPResponse(ABC):
+    """A Response whose body a subclass reads and closes.
+
+    url: of the request, for messages.
+    """
+
+    def __init__(self, url: str, status: int, headers: Mapping[str, str]) -> None:
+        self.status = status
+        self.headers = headers
+        self._url = url
+        self._decoder = ContentDecoder(status, headers) if "content-encoding" in headers else None
+        self._pieces: Iterator[bytes] = iter(())
+        # Reading on after an error, a cancellation or the closing could look like a good end.
+        self._over = False
+
+    async def receive(self) -> bytes:
+        """Return the next bytes of the body; see Response.receive."""
+        if self._over:
+            raise ConnectionError(
+                f"{redacted_url(self._url)}: the response is closed, or reading it has failed"
+            )
+        try:
+            if self._decoder is None:
+                return await self._receive()
+            while (piece := next(self._pieces, None)) is None:
+                if not (data := await self._receive()):
+                    self._decoder.close()
+                    return b""
+                self._pieces = self._decoder.feed(data)
+            return piece
+        except BaseException as error:
+            self._over = True
+            if isinstance(error, UnsupportedEncoding) or not isinstance(error, Exception):
+                raise
+            raise connection_error(self._url, error) from error
+
+    async def aclose(self) -> None:
+        """Close the response; see Response.aclose."""
+        self._over = True
+        await self._aclose()
+
+    @abstractmethod
+    async def _receive(self) -> bytes:
+        """Return the next bytes as they are sent, or empty bytes at the end of a whole body."""
+
+    @abstractmethod
+    async def _aclose(self) -> None: ...
