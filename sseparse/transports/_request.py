@@ -79,9 +79,11 @@ class Request:
         fields that may be credentials (auth, cookie, key, secret, token in their name) stay with
         their origin.
 
-        Raises ConnectionError for a redirect without a Location, or to an invalid URL.
+        A redirect without a Location is handed on too: another attempt would get it again.
 
-        RFC 9110, 15.4 "Redirection 3xx".
+        Raises ConnectionError for a redirect to an invalid URL.
+
+        RFC 9110, 15.4 "Redirection 3xx"; Fetch Standard, 4.4 "HTTP-redirect fetch".
         """
         if status not in _REDIRECTS:
             return None
@@ -89,9 +91,7 @@ class Request:
             return None
         location = headers.get("location", "").strip(" \t")
         if not location:
-            raise ConnectionError(
-                f"{redacted_url(self.url)}: redirect (HTTP {status}) without a Location"
-            )
+            return None
         try:
             # Servers send spaces and characters beyond ASCII too; a host keeps the latter.
             url = urljoin(self.url, _quoted(location))

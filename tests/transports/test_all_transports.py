@@ -337,19 +337,27 @@ async def test_up_to_twenty_redirects_are_followed(
 
 @pytest.mark.parametrize(
     "location",
-    [None, "", "ftp://127.0.0.1/", "http://h:port/", "http://", "http://\u200bh/"],
-    ids=["none", "empty", "ftp", "port", "no host", "no host by IDNA"],
+    ["ftp://127.0.0.1/", "http://h:port/", "http://", "http://\u200bh/"],
+    ids=["ftp", "port", "no host", "no host by IDNA"],
 )
 async def test_redirect_that_leads_nowhere_is_a_connection_error(
-    transport: Transport, own_clients: list[Any], library: Library, location: str | None
+    transport: Transport, own_clients: list[Any], library: Library, location: str
 ) -> None:
-    fields = [] if location is None else [f"location: {location}"]
-    steps = head(307, *fields, "content-length: 100"), until_client_leaves
+    steps = head(307, f"location: {location}", "content-length: 100"), until_client_leaves
     async with serve(answer(*steps)) as server:
         with pytest.raises(ConnectionError, match=rf"^{server.url}: (redirect|Invalid URL)"):
             await transport.send(request(server))
         await server.until_open(0)
     assert all(map(library.is_closed, own_clients))
+
+
+@pytest.mark.parametrize("fields", [(), ("location:",)], ids=["none", "empty"])
+async def test_redirect_without_a_location_is_the_response(
+    transport: Transport, fields: tuple[str, ...]
+) -> None:
+    async with serve(answer(head(307, *fields, CLOSING) + b"moved")) as server:
+        response = await transport.send(request(server))
+        assert (response.status, await receive_all(response)) == (307, b"moved")
 
 
 async def test_redirect_whose_body_never_ends_is_followed(transport: Transport) -> None:
