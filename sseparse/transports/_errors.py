@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from sseparse._display import one_line, redacted_url
@@ -17,13 +17,10 @@ if TYPE_CHECKING:
 
 def connection_error(url: str, error: BaseException) -> ConnectionError:
     """Return the ConnectionError to raise for `error`, an error of a library about `url`."""
-    # Some of these have no message, such as httpx2's for a reset: its cause has one.
+    # The message of some is empty, such as httpx2's for a reset: its cause has one.
     cause: BaseException | None = error
-    while cause is not None and (isinstance(cause, BaseExceptionGroup) or not str(cause)):
-        if isinstance(cause, BaseExceptionGroup):
-            cause = cast("BaseExceptionGroup[BaseException]", cause).exceptions[0]
-        else:
-            cause = cause.__cause__ or cause.__context__
+    while cause is not None and not str(cause):
+        cause = cause.__cause__ or cause.__context__
     return ConnectionError(f"{redacted_url(url)}: {one_line(str(cause or type(error).__name__))}")
 
 

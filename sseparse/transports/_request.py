@@ -20,7 +20,6 @@ _NOT_IN_URL = re.compile(r"[\0- \x7f\ud800-\udfff]")
 _AUTHORITY = re.compile(r"(?:[a-zA-Z][a-zA-Z0-9+.-]*:)?//[^/?#]*")
 _URL_CHARACTERS = "%:/?#[]@!$&'()*+,;=-._~"
 
-MAX_REDIRECTS = 20
 _REDIRECTS = (301, 302, 303, 307, 308)
 _CREDENTIAL = re.compile("auth|cookie|key|secret|token", re.IGNORECASE)
 

@@ -1,14 +1,18 @@
-"""The part of a response that is the same for all HTTP libraries."""
+"""The parts of sending and receiving that are the same for all HTTP libraries."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from typing import TypeVar
 
 from sseparse._display import redacted_url
 
 from ._content import ContentDecoder, UnsupportedEncoding
 from ._errors import connection_error
+from ._request import Request
+
+MAX_REDIRECTS = 20
 
 
 class HTTPResponse(ABC):
@@ -58,3 +62,30 @@ class HTTPResponse(ABC):
 
     @abstractmethod
     async def _aclose(self) -> None: ...
+
+
+_ResponseT = TypeVar("_ResponseT", bound=HTTPResponse)
+
+
+async def follow_redirects(
+    request: Request, send: Callable[[Request], Awaitable[_ResponseT]]
+) -> _ResponseT:
+    """Return the response to `request`, from wherever redirects lead.
+
+    send: sends one request. The body of a redirect is not read, because it may never end.
+
+    Raises ConnectionError after 20 redirects, besides what `send` and Request.redirected raise.
+    """
+    url = request.url
+    for _ in range(MAX_REDIRECTS + 1):
+        response = await send(request)
+        try:
+            following = request.redirected(response.status, response.headers)
+        except ConnectionError:
+            await response.aclose()
+            raise
+        if following is None:
+            return response
+        await response.aclose()
+        request = following
+    raise ConnectionError(f"{redacted_url(url)}: more than {MAX_REDIRECTS} redirects")

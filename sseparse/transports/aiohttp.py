@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import io
+from functools import partial
 from typing import Any, cast
 from urllib.request import getproxies
 
 import aiohttp
 import anyio
 
-from sseparse._display import redacted_url
-
 from . import Request
 from ._content import accepting
 from ._errors import connect_timeout_error, connection_error, invalid_url_error
-from ._request import MAX_REDIRECTS, expect_type, expect_url, is_credential, same_origin
-from ._response import HTTPResponse
+from ._request import expect_type, expect_url, is_credential, same_origin
+from ._response import HTTPResponse, follow_redirects
 
 
 class AiohttpTransport:
@@ -63,26 +62,17 @@ class AiohttpTransport:
                 "aiohttp runs on asyncio alone; HTTPX2Transport runs on trio too"
             ) from None
         own = self._new_session() if self._session is None else None
+        session = own or cast("aiohttp.ClientSession", self._session)
+        if session.closed:
+            raise RuntimeError("the session of the transport is closed")
         try:
-            session = own or cast("aiohttp.ClientSession", self._session)
-            if session.closed:
-                raise RuntimeError("the session of the transport is closed")
-            url = request.url
-            for _ in range(MAX_REDIRECTS + 1):
-                response = await self._send_once(session, request, url)
-                following: Request | None = request
-                try:
-                    following = request.redirected(response.status, response.headers)
-                    if following is None:
-                        return AiohttpResponse(request.url, response, own)
-                finally:
-                    if following is not None:
-                        response.abort()
-                request = following
-            raise ConnectionError(f"{redacted_url(url)}: more than {MAX_REDIRECTS} redirects")
+            send = partial(self._send_once, session, request.url)
+            response = await follow_redirects(request, send)
         except BaseException:
             await _close(own)
             raise
+        response.own_session = own
+        return response
 
     def _new_session(self) -> aiohttp.ClientSession:
         if self._trust_env and self._proxy is None:
@@ -93,8 +83,8 @@ class AiohttpTransport:
         return aiohttp.ClientSession(trust_env=self._trust_env)
 
     async def _send_once(
-        self, session: aiohttp.ClientSession, request: Request, url: str
-    ) -> _Response:
+        self, session: aiohttp.ClientSession, url: str, request: Request
+    ) -> AiohttpResponse:
         """Send `request`, to which redirects from `url` led, and return its response."""
 
         async def prepare(
@@ -128,7 +118,7 @@ class AiohttpTransport:
                 auto_decompress=False,
                 raise_for_status=False,
             )
-            return cast("_Response", response)
+            return AiohttpResponse(request.url, cast("_Response", response))
         except aiohttp.ConnectionTimeoutError as error:
             raise connect_timeout_error(request) from error
         except aiohttp.InvalidURL:
@@ -141,15 +131,13 @@ class AiohttpTransport:
 class AiohttpResponse(HTTPResponse):
     """A response of aiohttp, as a Response."""
 
-    def __init__(
-        self, url: str, response: _Response, session: aiohttp.ClientSession | None
-    ) -> None:
+    def __init__(self, url: str, response: _Response) -> None:
         fields: dict[str, list[str]] = {}
         for name, value in response.raw_headers:
             fields.setdefault(name.decode().lower(), []).append(value.decode(errors="replace"))
         super().__init__(url, response.status, {name: ", ".join(fields[name]) for name in fields})
         self._response = response
-        self._session = session
+        self.own_session: aiohttp.ClientSession | None = None
         # Done when the connection is lost; None where the whole body is here already.
         protocol = None if response.connection is None else response.connection.protocol
         self._lost = None if protocol is None else protocol.closed
@@ -180,7 +168,7 @@ class AiohttpResponse(HTTPResponse):
         if self._lost is not None:
             self._lost.remove_done_callback(self._end_content)
         self._response.abort()
-        await _close(self._session)
+        await _close(self.own_session)
 
     def _end_content(self, _: object) -> None:
         # Where the framing is wrong, aiohttp closes the connection but leaves the reader waiting.
@@ -195,10 +183,7 @@ class _Response(aiohttp.ClientResponse):
     aiohttp's own closing waits for the peer to read what is sent, and for TLS to end.
     """
 
-    _transport: asyncio.Transport | None
-
     async def start(self, connection: Any) -> aiohttp.ClientResponse:
-        self._transport = connection.transport
         try:
             return await super().start(connection)
         except BaseException:
@@ -206,9 +191,9 @@ class _Response(aiohttp.ClientResponse):
             raise
 
     def abort(self) -> None:
-        # A connection that is neither is another response's already.
-        if self._transport is not None and (self.connection or self._transport.is_closing()):
-            self._transport.abort()
+        # After a whole body, the connection is no longer this response's.
+        if self.connection is not None and self.connection.transport is not None:
+            self.connection.transport.abort()
         self.close()
 
 

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from functools import cache
+from functools import cache, partial
 from ssl import SSLContext
 from typing import Any
 
 import anyio
 import httpx2
 
-from sseparse._display import redacted_url
-
 from . import Request
 from ._content import accepting
 from ._errors import connect_timeout_error, connection_error, invalid_url_error
-from ._request import MAX_REDIRECTS, expect_url, is_credential, same_origin
-from ._response import HTTPResponse
+from ._request import expect_url, is_credential, same_origin
+from ._response import HTTPResponse, follow_redirects
 
 # Seconds that closing a client may take.
 GRACE = 1.0
@@ -60,13 +58,15 @@ class HTTPX2Transport:
     async def send(self, request: Request) -> HTTPX2Response:
         """Send `request`; see Transport.send."""
         if self._client is not None:
-            return HTTPX2Response(*await _send(self._client, request), None)
+            return await _send(self._client, request)
         client = self._new_client()
         try:
-            return HTTPX2Response(*await _send(client, request), client)
+            response = await _send(client, request)
         except BaseException:
             await _close(client)
             raise
+        response.own_client = client
+        return response
 
     def _new_client(self) -> httpx2.AsyncClient:
         try:
@@ -80,12 +80,10 @@ class HTTPX2Transport:
 class HTTPX2Response(HTTPResponse):
     """A response of httpx2, as a Response."""
 
-    def __init__(
-        self, url: str, response: httpx2.Response, client: httpx2.AsyncClient | None
-    ) -> None:
+    def __init__(self, url: str, response: httpx2.Response) -> None:
         super().__init__(url, response.status_code, dict(response.headers.items()))
+        self.own_client: httpx2.AsyncClient | None = None
         self._response = response
-        self._client = client
         self._chunks = response.aiter_raw()
 
     async def _receive(self) -> bytes:
@@ -96,8 +94,8 @@ class HTTPX2Response(HTTPResponse):
             await self._response.aclose()
             await self._end_chunks()
         finally:
-            if self._client is not None:
-                await _close(self._client)
+            if self.own_client is not None:
+                await _close(self.own_client)
 
     async def _end_chunks(self) -> None:
         extensions = self._response.extensions
@@ -112,26 +110,13 @@ class HTTPX2Response(HTTPResponse):
                     pass
 
 
-async def _send(client: httpx2.AsyncClient, request: Request) -> tuple[str, httpx2.Response]:
-    """Return the URL that redirects lead to, and the response from there."""
+async def _send(client: httpx2.AsyncClient, request: Request) -> HTTPX2Response:
     if client.is_closed:
         raise RuntimeError("the client of the transport is closed")
-    url = request.url
-    for _ in range(MAX_REDIRECTS + 1):
-        response = await _send_once(client, request, url)
-        following: Request | None = request
-        try:
-            following = request.redirected(response.status_code, response.headers)
-            if following is None:
-                return request.url, response
-        finally:
-            if following is not None:
-                await response.aclose()
-        request = following
-    raise ConnectionError(f"{redacted_url(url)}: more than {MAX_REDIRECTS} redirects")
+    return await follow_redirects(request, partial(_send_once, client, request.url))
 
 
-async def _send_once(client: httpx2.AsyncClient, request: Request, url: str) -> httpx2.Response:
+async def _send_once(client: httpx2.AsyncClient, url: str, request: Request) -> HTTPX2Response:
     """Send `request`, to which redirects from `url` led, and return its response."""
     headers = accepting(request.headers, client.headers["accept-encoding"])
     try:
@@ -152,7 +137,8 @@ async def _send_once(client: httpx2.AsyncClient, request: Request, url: str) -> 
         for name in filter(is_credential, list(built.headers)):
             del built.headers[name]
     try:
-        return await client.send(built, stream=True, follow_redirects=False, **options)
+        response = await client.send(built, stream=True, follow_redirects=False, **options)
+        return HTTPX2Response(request.url, response)
     except Exception as error:
         # By name, because the exception of legacy httpx is another class.
         if type(error).__name__ == "ConnectTimeout":

@@ -12,7 +12,17 @@ import pytest
 
 from sseparse.transports import Request
 from sseparse.transports.httpx2 import HTTPX2Transport
-from tests.support.servers import CLOSING, OK, answer, head, receive_all, serve
+from tests.support.servers import (
+    CHUNKED,
+    CLOSING,
+    OK,
+    answer,
+    chunk,
+    head,
+    receive_all,
+    serve,
+    until_client_leaves,
+)
 
 pytestmark = [
     pytest.mark.anyio,
@@ -123,3 +133,12 @@ async def test_redirect_is_followed_whatever_the_client_says(library: Any) -> No
         ):
             response = await HTTPX2Transport(client).send(Request("GET", server.url))
             assert await receive_all(response) == b"there"
+
+
+async def test_closing_a_body_of_which_more_has_arrived_leaves_nothing() -> None:
+    start = CHUNKED + b"".join(chunk(b"x") for _ in range(100))
+    async with serve(answer(start, until_client_leaves)) as server:
+        response = await HTTPX2Transport().send(Request("GET", server.url))
+        assert await response.receive() == b"x"
+        await response.aclose()
+        await server.until_open(0)
