@@ -1,4 +1,4 @@
-"""The command line, and what the commands of other packages build on."""
+"""The command line, and helpers for the commands of other packages."""
 
 from sseparse._display import one_line
 

@@ -1,7 +1,7 @@
 """The group of all commands: `sseparse`, or `python -m sseparse`.
 
-Other packages add commands through entry points of the group "sseparse.commands", which is how
-`chat` comes in without an import of a backend.
+Other packages add commands through entry points of the group "sseparse.commands". `chat` and
+`backends` do so too, so no other command imports a backend.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from .listen import listen
 
 
 class CommandLine(click.Group):
-    """The group of all commands, and the one place where their errors become a line."""
+    """The group of all commands; prints their errors as one line."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names of all commands."""
         return sorted({*super().list_commands(ctx), *entry_points(group="sseparse.commands").names})
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Return a command of this module, or load the one that another package has."""
+        """Return a command of this package, or load one of another package."""
         own = super().get_command(ctx, cmd_name)
         if own is not None:
             return own
@@ -41,26 +41,25 @@ class CommandLine(click.Group):
         return None
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; what goes wrong in it ends as one line on stderr."""
+        """Run the command, and print an expected error as one line on standard error."""
         try:
             return super().invoke(ctx)
         except BrokenPipeError:
-            raise  # click knows what to do
+            raise  # click ends the process with status 1
         except (sseparse.ProtocolError, OSError, ValueError, ImportError) as error:
             message = str(error) or type(error).__name__
             if isinstance(error, sseparse.IncompleteStream) and error.__cause__ is not None:
                 message += f": {error.__cause__}"
-            message = one_line(message)
-            raise click.ClickException(message) from error
+            raise click.ClickException(one_line(message)) from error
         except BaseException as error:
             if not _is_interrupt(error):
                 raise
             click.echo(err=True)
-            ctx.exit(130)  # what a shell reports for a program that Ctrl-C ended
+            ctx.exit(130)  # the status that shells report for Ctrl-C
 
 
 def _unloadable(name: str, error: Exception) -> click.Command:
-    """Return what stands in for a command, so that the others can still be listed."""
+    """Return a command that only fails, so that the other commands stay usable."""
 
     def fail() -> None:
         raise click.ClickException(f"{message}: pip install 'sseparse[cli]'")
@@ -83,7 +82,7 @@ def _is_interrupt(error: BaseException) -> bool:
 @click.group(cls=CommandLine, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(sseparse.__version__)
 def main() -> None:
-    """Decode and follow event streams, and chat with services that speak them."""
+    """Decode and follow event streams, and chat with services that use them."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="replace")

@@ -1,4 +1,4 @@
-"""Output and event loop of the commands, those of other packages included."""
+"""Output and event loop of the commands."""
 
 from __future__ import annotations
 
@@ -13,29 +13,35 @@ from typing import Any, TextIO
 import anyio
 import click
 
+from sseparse import ServerSentEvent
 from sseparse._display import terminal_safe
-from sseparse._events import ServerSentEvent
 
 async_backend = click.option(
     "--async-backend",
     type=click.Choice(["asyncio", "trio"]),
     default="asyncio",
     show_default=True,
-    help="The event loop.",
+    help="The event loop to run on.",
 )
 
 
 def run(work: Callable[[], Awaitable[object]], async_backend: str) -> None:
-    """Run `work` on an event loop; KeyboardInterrupt is raised once Ctrl-C has cancelled it."""
+    """Run `work` on an event loop, and let Ctrl-C cancel it.
+
+    work: an async function without arguments.
+    async_backend: "asyncio" or "trio".
+
+    Raises KeyboardInterrupt after Ctrl-C.
+    """
     if anyio.run(_run_interruptible, work, backend=async_backend):
         raise KeyboardInterrupt
 
 
 async def _run_interruptible(work: Callable[[], Awaitable[object]]) -> bool:
-    """Do `work`, and return whether Ctrl-C ended it.
+    """Run `work`, and return whether Ctrl-C cancelled it.
 
-    A KeyboardInterrupt may arise anywhere in the libraries, in the middle of their work. A
-    cancellation does not.
+    Python's own KeyboardInterrupt may arise between any two instructions of a library, and
+    leave it in disorder. A cancellation arises only where a library awaits.
     """
     interrupted = False
     failure: Exception | None = None
@@ -51,7 +57,7 @@ async def _run_interruptible(work: Callable[[], Awaitable[object]]) -> bool:
         tasks.start_soon(wait_for_interrupt)
         try:
             await work()
-        except Exception as error:  # to be raised as it is, not in an ExceptionGroup
+        except Exception as error:  # kept out of the task group, which would wrap it
             failure = error
         tasks.cancel_scope.cancel()
     if failure is not None:
@@ -60,24 +66,27 @@ async def _run_interruptible(work: Callable[[], Awaitable[object]]) -> bool:
 
 
 def safe_for(text: str, file: TextIO | None) -> str:
-    """Return `text` for `file`: on a terminal, without control characters that steer it."""
+    """Return `text` for `file`; a terminal gets no control characters."""
     return terminal_safe(text) if file and file.isatty() else text
 
 
 def styled(text: str, file: TextIO | None, **style: Any) -> str:
-    """Return `text` in a style of click's where `file` is a terminal. https://no-color.org"""
+    """Return `text` in a style of click.style, if `file` is a terminal that wants colours.
+
+    https://no-color.org
+    """
     if file is None or not file.isatty() or os.environ.get("NO_COLOR"):
         return text
     return click.style(text, **style)
 
 
 def print_json(item: Any) -> None:
-    """Print an item of a stream as a line of JSON, an event as an object."""
+    """Print an item of a stream as a line of JSON."""
     if isinstance(item, ServerSentEvent):
         item = {"event": item.event, "data": item.data, "id": item.id, "retry": item.retry}
     text = json.dumps(item, ensure_ascii=False)
-    # Of the control characters, JSON escapes the first 32 only; others steer a terminal too.
+    # JSON escapes only the first 32 control characters. Terminals obey the others too.
     text = re.sub("[\x7f-\x9f]", lambda match: f"\\u{ord(match[0]):04x}", text)
-    # A lone surrogate has no UTF-8: backslashreplace turns it into the escape that JSON has.
+    # UTF-8 has no lone surrogates: backslashreplace writes them as JSON escapes.
     sys.stdout.buffer.write(text.encode("utf-8", "backslashreplace") + b"\n")
     sys.stdout.buffer.flush()

@@ -20,14 +20,20 @@ _DECODERS: dict[str, Callable[[int], sseparse.Decoder[Any]]] = {
 
 @click.command()
 @click.argument("file", type=click.File("rb"), default="-")
-@click.option("--format", type=click.Choice(sorted(_DECODERS)), default="sse", show_default=True)
+@click.option(
+    "--format",
+    type=click.Choice(sorted(_DECODERS)),
+    default="sse",
+    show_default=True,
+    help="The format of the stream.",
+)
 @click.option(
     "--limit",
     type=click.IntRange(min=1),
     default=64 * 1024 * 1024,
     show_default=True,
     metavar="BYTES",
-    help="The largest event, line or text.",
+    help="Fail on an event, a line or a JSON text larger than this.",
 )
 def decode(file: BinaryIO, format: str, limit: int) -> None:
     """Print each item of FILE, or of standard input, as a line of JSON, as it arrives.
@@ -40,4 +46,4 @@ def decode(file: BinaryIO, format: str, limit: int) -> None:
     if getattr(decoder, "incomplete", False):
         raise click.ClickException("the stream ended inside an event")
     if skipped := getattr(decoder, "skipped", 0):
-        raise click.ClickException(f"skipped texts that are no JSON: {skipped}")
+        raise click.ClickException(f"skipped invalid JSON texts: {skipped}")

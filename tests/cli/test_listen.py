@@ -54,19 +54,22 @@ def fields(request: bytes) -> dict[str, str]:
 
 
 class TestStream:
+    @pytest.mark.slow
     def test_each_event_is_printed_and_what_happens_to_the_connection_is_told(
         self, served: Serve, loop: str
     ) -> None:
         server = served([GREETING, reset], [SECOND, LAST_CHUNK], [NO_MORE])
         result = listen(server.url, "--async-backend", loop)
         assert result.stdout == "greeting (id 1)\n  Hello\n  world\nmessage (id 2)\n  again\n"
-        told = result.stderr.splitlines()
-        assert told[:2] == ["* connecting", "* open"]
-        assert told[2].startswith("* lost: ")
-        assert told[2].endswith("; trying again in 0.0 s")
-        assert told[3:5] == ["* connecting", "* open"]
-        assert told[5] == "* lost: the server ended the stream; trying again in 0.0 s"
-        assert told[6:] == ["* connecting", "* closed"]
+        connecting, opened, lost, *rest = result.stderr.splitlines()
+        assert [connecting, opened] == ["* connecting", "* open"]
+        assert lost.startswith("* lost: ")
+        assert lost.endswith("; connecting again in 0.0 s")
+        assert rest == [
+            "* open",
+            "* lost: the server ended the stream; connecting again in 0.0 s",
+            "* closed",
+        ]
         assert result.returncode == 0
         resumed = [fields(request).get("last-event-id") for request in server.requests]
         assert resumed == [None, "1", "2"]
@@ -78,6 +81,7 @@ class TestStream:
         assert run(server.url, "--json").stdout == decoded.stdout
         assert json.loads(decoded.stdout)["data"] == "Hello\nworld"
 
+    @pytest.mark.slow
     def test_an_event_is_printed_as_it_arrives(self, served: Serve, loop: str) -> None:
         server = served([GREETING, stall])
         with start("listen", server.url, "--async-backend", loop) as process:
@@ -102,14 +106,14 @@ class TestStream:
         self, served: Serve, loop: str
     ) -> None:
         server = served([GREETING, stall])
-        result = run(server.url, "--timeout", "0.3", "--quiet", "--async-backend", loop)
-        assert result.stderr == "Error: the 0.3 seconds are over\n"
+        result = run(server.url, "--timeout", "0.1", "--quiet", "--async-backend", loop)
+        assert result.stderr == "Error: timed out after 0.1 seconds\n"
         assert result.exit_code == 124
 
     def test_silence_is_a_lost_connection(self, served: Serve) -> None:
         server = served([GREETING, stall], [NO_MORE])
-        result = run(server.url, "--idle-timeout", "1")
-        assert "* lost: nothing arrived within 1 seconds; trying again" in result.stderr
+        result = run(server.url, "--idle-timeout", "0.3")
+        assert ": nothing arrived within 0.3 seconds; connecting again in " in result.stderr
         assert result.exit_code == 0
 
     def test_a_refusal_is_one_line(self, served: Serve) -> None:
@@ -119,11 +123,10 @@ class TestStream:
         assert result.exit_code == 1
 
     def test_a_refusal_can_be_a_passing_failure(self, served: Serve) -> None:
-        busy = [CHUNKED + chunk(b"retry: 0\n\n"), LAST_CHUNK]
         refusal = [head(503, "content-length: 4", "retry-after: 0", content_type="text/plain")]
-        server = served(busy, [*refusal, b"busy"], [NO_MORE])
+        server = served([GREETING, LAST_CHUNK], [*refusal, b"busy"], [NO_MORE])
         result = run(server.url, "--retry-status", "503", "--retry-status", "429")
-        assert "* not open: HTTP 503 (text/plain): busy; trying again in " in result.stderr
+        assert "* not open: HTTP 503 (text/plain): busy; connecting again in " in result.stderr
         assert result.exit_code == 0
 
     def test_attempts_can_be_used_up(self, served: Serve) -> None:
@@ -133,12 +136,13 @@ class TestStream:
         assert result.exit_code == 1
         assert len(server.requests) == 2
 
-    def test_a_connection_that_cannot_be_made_is_told_without_secrets(self) -> None:
-        result = run("http://user:secret@127.0.0.1:1/?secret", "--timeout", "2")
-        told = "* not open: http://127.0.0.1:1/: All connection attempts failed; trying again in"
-        assert told in result.stderr
+    def test_a_connection_that_cannot_be_made_is_told_without_secrets(self, served: Serve) -> None:
+        server = served([GREETING, LAST_CHUNK], [reset], [NO_MORE])
+        result = run(server.url.replace("127", "user:secret@127") + "?secret")
+        assert f"* not open: {server.url}: " in result.stderr
         assert "secret" not in result.stderr
 
+    @pytest.mark.slow
     def test_ctrl_c_ends_it_without_a_traceback(self, served: Serve, loop: str) -> None:
         server = served([GREETING, stall])
         with start("listen", server.url, "--quiet", "--async-backend", loop) as process:
@@ -149,6 +153,7 @@ class TestStream:
         assert process.returncode == 130
         assert errors.strip() == b""
 
+    @pytest.mark.slow
     def test_a_closed_pipe_ends_it_without_a_traceback(self, served: Serve, loop: str) -> None:
         async def go_on(connection: SocketStream) -> None:
             while True:
@@ -192,24 +197,19 @@ class TestRequest:
     @pytest.mark.parametrize(
         ("arguments", "words"),
         [
-            (["ftp://here/"], "not an http: or https: URL: 'ftp://here/'"),
-            (["example.org/events"], "not an http: or https: URL"),
-            (["http://here:99999/"], "not an http: or https: URL: 'a malformed URL'"),
-            (["http://here:0/"], "not an http: or https: URL"),
-            (["http://he re/"], "not an http: or https: URL"),
-            (["http://he\nre/"], "not an http: or https: URL"),
-            (["http://[::1/"], "not an http: or https: URL"),
-            (["http://here/", "-H", "Accept"], "a name, a colon and a value"),
-            (["http://u:word/@here/"], "not an http: or https: URL: 'a malformed URL'"),
-            (["ftp://u:word@here/?word"], "not an http: or https: URL: 'ftp://here/'"),
-            (["http://here/", "-H", "X Y: 1"], "a name, a colon and a value"),
-            (["http://here/", "-H", "X: a\r\nY: b"], "a name, a colon and a value"),
-            (["http://here/", "-H", "X: 1", "-H", "x: 2"], "given once, with all of its values: x"),
-            (["http://here/", "-H", "Last-Event-ID: 1"], "Last-Event-ID"),
-            (["http://here/", "-X", "GET /"], "not a method: 'GET /'"),
+            (
+                ["ftp://u:word@here/?word"],
+                "url must be an http: or https: URL with a host, got 'ftp:",
+            ),
+            (["http://u:word/@here/"], "url must be "),
+            (["http://he\nre/"], "url must be "),
+            (["http://here/", "-H", "Accept"], "--header must be a name, a colon and a value"),
+            (["http://here/", "-H", "X: a\r\nY: word"], "header field 'X' must "),
+            (["http://here/", "-H", "X: 1", "-H", "X: 2"], "--header must be given once for each"),
+            (["http://here/", "-X", "GET /"], "method must be an HTTP token, got 'GET /'"),
             (["http://here/", "--last-event-id", "a\nb"], "last_event_id"),
-            (["http://here/", "--timeout", "nan"], "the timeout is not a number"),
-            (["http://here/", "--idle-timeout", "nan"], "idle_timeout must be positive seconds"),
+            (["http://here/", "--timeout", "nan"], "NaN"),
+            (["http://here/", "--idle-timeout", "nan"], "nan"),
         ],
     )
     def test_bad_arguments_are_one_line_before_any_connection(
@@ -217,6 +217,7 @@ class TestRequest:
     ) -> None:
         result = run(*arguments)
         assert words in result.stderr
+        assert "word" not in result.stderr
         assert result.stderr.startswith("Error: ")
         assert result.stderr.count("\n") == 1
         assert result.exit_code == 1
@@ -264,7 +265,7 @@ class TestSaveID:
 
     @pytest.mark.parametrize(
         ("content", "words"),
-        [(b"\xff\n", "in UTF-8"), (b"1\n2\n", "a single line"), (b"a\0b", "a single line")],
+        [(b"\xff\n", "hold UTF-8"), (b"1\n2\n", "is one line"), (b"a\0b", "is one line")],
     )
     def test_a_file_that_holds_no_id_is_refused_before_any_connection(
         self, tmp_path: Path, content: bytes, words: str
@@ -272,16 +273,17 @@ class TestSaveID:
         path = tmp_path / "id"
         path.write_bytes(content)
         result = run("http://here/", "--save-id", str(path))
-        assert result.stderr.startswith("Error: not an event ID")
+        assert result.stderr.startswith("Error: --save-id must hold ")
         assert words in result.stderr
         assert str(path) in result.stderr
         assert result.exit_code == 1
 
     def test_a_place_for_no_file_is_refused_before_any_connection(self, tmp_path: Path) -> None:
         result = run("http://here/", "--save-id", str(tmp_path))
-        assert result.stderr == f"Error: not a file: {tmp_path}\n"
-        result = run("http://here/", "--save-id", str(tmp_path / "no" / "id"))
-        assert result.stderr == f"Error: not a folder to write to: {tmp_path / 'no'}\n"
+        assert result.stderr == f"Error: --save-id must be a regular file, got {tmp_path}\n"
+        path = tmp_path / "no" / "id"
+        result = run("http://here/", "--save-id", str(path))
+        assert result.stderr == f"Error: --save-id must be in a writable folder, got {path}\n"
 
     @pytest.mark.skipif(sys.platform == "win32", reason="links need rights")
     def test_a_link_stays_one(self, tmp_path: Path) -> None:
@@ -360,7 +362,9 @@ class TestTerminal:
         status = _Status(quiet=False)
         lost = ConnectionError("\x1b[31m\nred\x9b")
         shown = self.shown(monkeypatch, "stderr", lambda: status.lost(lost, 2.25))
-        assert shown == "\x1b[2m* not open: \ufffd[31m red\ufffd; trying again in 2.2 s\x1b[0m\n"
+        assert (
+            shown == "\x1b[2m* not open: \ufffd[31m red\ufffd; connecting again in 2.2 s\x1b[0m\n"
+        )
 
 
 def test_what_is_piped_stays_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
@@ -370,20 +374,12 @@ def test_what_is_piped_stays_as_it_is(capsys: pytest.CaptureFixture[str]) -> Non
 
 def test_an_error_without_words_is_told_by_its_name(capsys: pytest.CaptureFixture[str]) -> None:
     _Status(quiet=False).lost(ConnectionResetError(), 0.0)
-    assert "not open: ConnectionResetError; trying" in capsys.readouterr().err
+    assert "not open: ConnectionResetError; connecting" in capsys.readouterr().err
 
 
 def test_a_closed_stderr_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", None)
-    _Status(quiet=False).tell("open")
-
-
-@pytest.mark.skipif(sys.version_info >= (3, 13), reason="there a link in a circle is resolved")
-def test_a_link_in_a_circle_is_no_file_to_save_to(tmp_path: Path) -> None:
-    (tmp_path / "loop").symlink_to("loop")
-    result = run("http://here/", "--save-id", str(tmp_path / "loop"))
-    assert result.stderr.startswith("Error: not a file: ")
-    assert result.exit_code == 1
+    _Status(quiet=False).show("open")
 
 
 def test_saving_keeps_the_permissions_of_the_file(tmp_path: Path) -> None:

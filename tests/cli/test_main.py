@@ -73,7 +73,7 @@ class TestDecode:
     def test_texts_that_were_skipped_fail_after_the_others(self, run: Run) -> None:
         result = run("decode", "--format", "json-seq", stdin=b'\x1e{"a":1}\n\x1e{"b":')
         assert result.stdout == '{"a": 1}\n'
-        assert result.stderr.endswith("Error: skipped texts that are no JSON: 1\n")
+        assert result.stderr.endswith("Error: skipped invalid JSON texts: 1\n")
         assert result.exit_code == 1
 
     def test_a_closed_stderr_is_no_failure(
@@ -98,6 +98,7 @@ class TestDecode:
         assert "no-such-file" in result.stderr
         assert result.exit_code == 2
 
+    @pytest.mark.slow
     def test_an_item_is_printed_as_it_arrives(self) -> None:
         with start("decode") as process:
             assert process.stdin is not None
@@ -108,6 +109,7 @@ class TestDecode:
             process.stdin.close()
             assert process.wait(timeout=30) == 1
 
+    @pytest.mark.slow
     def test_ctrl_c_ends_it_without_a_traceback(self) -> None:
         with start("decode") as process:
             assert process.stdin is not None
@@ -120,6 +122,7 @@ class TestDecode:
         assert process.returncode == 130
         assert errors.strip() == b""
 
+    @pytest.mark.slow
     def test_a_closed_pipe_ends_it_without_a_traceback(self) -> None:
         with start("decode") as process:
             assert process.stdin is not None
@@ -189,12 +192,14 @@ class TestGroup:
         monkeypatch.setitem(main.commands, "fail", click.command("fail")(fail))
         assert isinstance(run("fail").exception, RuntimeError)
 
+    @pytest.mark.slow
     def test_the_installed_script_is_the_same_program(self) -> None:
         script = Path(sys.executable).with_name("sseparse")
         result = subprocess.run([script, "--version"], capture_output=True, check=True)
         module = [sys.executable, "-m", "sseparse", "--version"]
         assert result.stdout == subprocess.run(module, capture_output=True, check=True).stdout
 
+    @pytest.mark.slow
     def test_no_backend_is_imported_before_its_command_runs(self) -> None:
         code = "import sys, sseparse.__main__; print('sseparse_backends' in sys.modules)"
         result = subprocess.run(
