@@ -237,7 +237,7 @@ class _Config(Config):
     """Listen on an existing socket, log nothing, and stop quickly."""
 
     errorlog = None
-    graceful_timeout = 0.2
+    graceful_timeout = 0.0
 
     def __init__(self, listener: socket.socket) -> None:
         listener.setblocking(False)

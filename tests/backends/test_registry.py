@@ -178,6 +178,7 @@ def environment(tmp_path: Path) -> Path:
     return environment
 
 
+@pytest.mark.slow
 def test_backend_of_another_package_is_found_in_a_clean_environment(
     environment: Path, served: Serve
 ) -> None:
@@ -185,7 +186,7 @@ def test_backend_of_another_package_is_found_in_a_clean_environment(
         command = [str(environment / SCRIPTS / "sseparse"), *arguments]
         variables = {**os.environ, "NO_PROXY": "*", "PYTHONPATH": "", "COLUMNS": "200"}
         done = subprocess.run(
-            command, check=True, capture_output=True, text=True, env=variables, timeout=60
+            command, check=True, capture_output=True, text=True, env=variables, timeout=300
         )
         return str(done.stdout)
 

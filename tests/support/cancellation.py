@@ -36,7 +36,7 @@ async def cancelling_at_each_await(
     """Run it as often as it waits, cancelled at its first wait, its second, ...; `check` each."""
     number = 0
     while True:
-        with anyio.fail_after(5), anyio.CancelScope() as scope:
+        with anyio.fail_after(60), anyio.CancelScope() as scope:
             await _cancelled_at(number, scope, run())
         await check()
         if not scope.cancel_called:

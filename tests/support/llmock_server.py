@@ -75,7 +75,7 @@ class LLMock:
         self._ask("POST", "/scenario", {"behaviors": [{"type": behavior, **fields}]})
 
     def _ask(self, method: str, path: str, body: object = None) -> Any:
-        with closing(HTTPConnection("127.0.0.1", self.port, timeout=10)) as connection:
+        with closing(HTTPConnection("127.0.0.1", self.port, timeout=60)) as connection:
             connection.request(method, f"/_llmock{path}", json.dumps(body))
             response = connection.getresponse()
             answer = json.load(response)

@@ -116,7 +116,7 @@ class Server:
 
     async def until_open(self, number: int) -> None:
         """Wait until so many connections are open: none, where a client must have closed all."""
-        with anyio.fail_after(5):
+        with anyio.fail_after(60):
             while self.open != number:
                 await self._change.wait()
 
@@ -198,23 +198,34 @@ async def collect(reply: ReplyStream) -> tuple[list[str], Exception | None]:
     return texts, None
 
 
-async def _pump(source: SocketStream, sink: SocketStream) -> None:
-    with suppress(*_CLIENT_LEFT):
-        while True:
-            await sink.send(await source.receive())
+async def join(
+    client: SocketStream,
+    host: str,
+    port: int,
+    *,
+    first: bytes = b"",
+    on_answer: Callable[[], object] | None = None,
+) -> None:
+    """Connect a proxy's client with a server until one of them closes.
 
-
-async def join(client: SocketStream, host: str, port: int, first: bytes = b"") -> None:
-    """Connect a proxy's client with a server until one of them closes."""
+    first: bytes for the server, sent before those of the client.
+    on_answer: called whenever the client was sent bytes of the server.
+    """
     async with await anyio.connect_tcp(host, port) as upstream, anyio.create_task_group() as tasks:
 
-        async def pump(source: SocketStream, sink: SocketStream) -> None:
-            await _pump(source, sink)
+        async def pump(
+            source: SocketStream, sink: SocketStream, on_sent: Callable[[], object] | None
+        ) -> None:
+            with suppress(*_CLIENT_LEFT):
+                while True:
+                    await sink.send(await source.receive())
+                    if on_sent is not None:
+                        on_sent()
             tasks.cancel_scope.cancel()
 
         await upstream.send(first)
-        tasks.start_soon(pump, client, upstream)
-        tasks.start_soon(pump, upstream, client)
+        tasks.start_soon(pump, client, upstream, None)
+        tasks.start_soon(pump, upstream, client, on_answer)
 
 
 async def http_proxy(client: SocketStream, server: Server) -> None:
@@ -224,7 +235,7 @@ async def http_proxy(client: SocketStream, server: Server) -> None:
     method, target, rest = request.split(b" ", 2)
     url = urlsplit(target.decode())
     first = b"%s %s %s" % (method, url.path.encode(), rest)
-    await join(client, str(url.hostname), int(url.port or 80), first)
+    await join(client, str(url.hostname), int(url.port or 80), first=first)
 
 
 async def socks5_proxy(client: SocketStream, server: Server) -> None:
