@@ -212,10 +212,15 @@ class DemoServer:
             self._socket.close()
 
     async def _serve(self) -> None:
-        serve = import_module(f"hypercorn.{sniffio.current_async_library()}").serve
+        library = sniffio.current_async_library()
+        serve = import_module(f"hypercorn.{library}").serve
+        config = _Config(self._socket)
+        if library == "trio":
+            # hypercorn would keep idle connections open until the grace is over.
+            config.graceful_timeout = 0.0
         # Shielded: a cancellation from outside stops the server through __aexit__.
         with self._serving:
-            await serve(self._run, _Config(self._socket), shutdown_trigger=self._stop.wait)
+            await serve(self._run, config, shutdown_trigger=self._stop.wait)
 
     async def _run(self, scope: _Message, receive: _Receive, send: _Send) -> None:
         """Run the application until the server stops."""
@@ -237,7 +242,7 @@ class _Config(Config):
     """Listen on an existing socket, log nothing, and stop quickly."""
 
     errorlog = None
-    graceful_timeout = 0.0
+    graceful_timeout = 1.0
 
     def __init__(self, listener: socket.socket) -> None:
         listener.setblocking(False)

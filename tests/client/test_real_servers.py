@@ -122,7 +122,7 @@ class SocketConfig(Config):
     """Have hypercorn listen on a socket that is there already, and say nothing."""
 
     errorlog = None
-    graceful_timeout = 0.0
+    graceful_timeout = 1.0
 
     def __init__(self, listener: socket.socket) -> None:
         listener.setblocking(False)
@@ -141,7 +141,11 @@ async def sse_starlette(certificate: Path | None = None) -> AsyncIterator[RealSe
         config = SocketConfig(listener)
         if certificate is not None:
             config.certfile = config.keyfile = str(certificate)
-        run = import_module(f"hypercorn.{sniffio.current_async_library()}").serve
+        library = sniffio.current_async_library()
+        run = import_module(f"hypercorn.{library}").serve
+        if library == "trio":
+            # hypercorn would keep idle connections open until the grace is over.
+            config.graceful_timeout = 0.0
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(partial(run, topic.app, config, shutdown_trigger=stop.wait))
             scheme = "https" if certificate else "http"
