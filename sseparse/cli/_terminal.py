@@ -16,7 +16,7 @@ import click
 from sseparse import ServerSentEvent
 from sseparse._display import terminal_safe
 
-async_backend = click.option(
+async_backend: Callable[[Callable[..., Any]], Callable[..., Any]] = click.option(
     "--async-backend",
     type=click.Choice(["asyncio", "trio"]),
     default="asyncio",

@@ -186,7 +186,7 @@ class SavedID:
     """
 
     def __init__(self, path: Path) -> None:
-        self.value = ""
+        self.value: str = ""
         self._path = Path(os.path.realpath(path))
         # Replacing a device or a pipe would destroy it.
         if self._path.exists() and not self._path.is_file():
