@@ -221,11 +221,7 @@ def _expect_requests(backend: Backend) -> None:
             raise AssertionError(
                 f"request({messages!r}, model={model!r}) raises {error!r}"
             ) from error
-        body: Any = getattr(request, "body", None)
-        _expect(
-            isinstance(request, Request) and isinstance(body, bytes),
-            f"request() must return a Request with a body of bytes, got {request!r}",
-        )
+        _expect(isinstance(request, Request), f"request() must return a Request, got {request!r}")
     try:
         backend.request("Hi", no_such_option=True)
     except (TypeError, ValueError):  # ValueError: it may need a key

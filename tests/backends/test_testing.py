@@ -490,12 +490,9 @@ def test_wrong_backend_is_told_what_is_wrong(backend: Backend, message: str) -> 
 @pytest.mark.parametrize(
     ("request_", "message"),
     [
-        (lambda messages, *, model: None, "must return a Request with a body of bytes, got None"),
-        (lambda messages, *, model: {}, "must return a Request with a body of bytes, got {}"),
-        (
-            lambda messages, *, model: b"text",
-            "must return a Request with a body of bytes",
-        ),
+        (lambda messages, *, model: None, "must return a Request, got None"),
+        (lambda messages, *, model: {}, "must return a Request, got {}"),
+        (lambda messages, *, model: b"text", "must return a Request, got b'text'"),
         (lambda messages: Request("POST", "http://127.0.0.1/"), "model=None.* raises TypeError"),
     ],
 )
