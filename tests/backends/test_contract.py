@@ -62,15 +62,10 @@ def test_public_names_are_these() -> None:
     assert all(hasattr(sseparse_backends, name) for name in sseparse_backends.__all__)
 
 
-# These two still import sseparse.client's modules.
-EXCEPTIONS = {"_exchange.py", "_stream.py"}
-
-
 def test_no_module_imports_a_private_name_of_sseparse() -> None:
     folder = Path(sseparse_backends.__file__).parent
     imports = re.compile(r"^\s*(?:from|import) sseparse(?:\.\w+)*\._\w", re.MULTILINE)
-    offenders = {path.name for path in folder.rglob("*.py") if imports.search(path.read_text())}
-    assert offenders <= EXCEPTIONS
+    assert [path.name for path in folder.rglob("*.py") if imports.search(path.read_text())] == []
 
 
 def test_import_loads_no_http_library_and_no_server() -> None:

@@ -58,7 +58,7 @@ from tests.support.servers import (
     until_client_leaves,
 )
 
-pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("quick_collection")]
+pytestmark = pytest.mark.anyio
 
 STALL = math.inf
 FIRST = event("text-chunk", text="first")

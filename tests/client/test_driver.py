@@ -35,7 +35,7 @@ from tests.support.servers import (
     until_client_leaves,
 )
 
-pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("quick_collection", "nothing_is_left")]
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("nothing_is_left")]
 
 STALL = math.inf
 ENOUGH = MemoryResponse(status=204, headers={})

@@ -37,7 +37,7 @@ from tests.support.servers import (
     until_client_leaves,
 )
 
-pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("quick_collection", "nothing_is_left")]
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("nothing_is_left")]
 
 STALL = math.inf
 CUT = ConnectionError("cut")

@@ -35,7 +35,7 @@ from tests.support.transports import LIBRARIES, Library
 
 pytestmark = [
     pytest.mark.anyio,
-    pytest.mark.usefixtures("quick_collection", "nothing_is_left"),
+    pytest.mark.usefixtures("nothing_is_left"),
 ]
 
 # More than the buffers of two sockets hold.

@@ -43,7 +43,7 @@ from tests.support.transports import HTTP_TRANSPORTS, Library
 
 pytestmark = [
     pytest.mark.anyio,
-    pytest.mark.usefixtures("quick_collection", "nothing_is_left"),
+    pytest.mark.usefixtures("nothing_is_left"),
     pytest.mark.parametrize(("anyio_backend", "library"), HTTP_TRANSPORTS),
 ]
 

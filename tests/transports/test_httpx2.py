@@ -26,7 +26,7 @@ from tests.support.servers import (
 
 pytestmark = [
     pytest.mark.anyio,
-    pytest.mark.usefixtures("quick_collection", "nothing_is_left"),
+    pytest.mark.usefixtures("nothing_is_left"),
 ]
 
 REQUEST = Request("GET", "http://127.0.0.1/")
