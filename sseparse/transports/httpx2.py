@@ -6,6 +6,7 @@ from contextlib import suppress
 from functools import cache, partial
 from ssl import SSLContext
 from typing import Any
+from urllib.request import getproxies
 
 import anyio
 import httpx2
@@ -13,6 +14,7 @@ import httpx2
 from . import Request
 from ._content import accepting
 from ._errors import connect_timeout_error, connection_error, invalid_url_error
+from ._httptools import HTTPToolsTransport
 from ._request import expect_url, is_credential, same_origin
 from ._response import HTTPResponse, follow_redirects
 
@@ -69,12 +71,14 @@ class HTTPX2Transport:
         return response
 
     def _new_client(self) -> httpx2.AsyncClient:
-        try:
-            return httpx2.AsyncClient(
-                proxy=self._proxy, trust_env=self._trust_env, verify=_ssl_context(self._trust_env)
-            )
-        except (httpx2.InvalidURL, ValueError):
-            raise ValueError("HTTP_PROXY and the like must be valid URLs of proxies") from None
+        tls = _ssl_context(self._trust_env)
+        if self._trust_env and self._proxy is None and getproxies():
+            # httpx2's own transport chooses among the proxies of the environment.
+            try:
+                return httpx2.AsyncClient(verify=tls)
+            except (httpx2.InvalidURL, ValueError):
+                raise ValueError("HTTP_PROXY and the like must be valid URLs of proxies") from None
+        return httpx2.AsyncClient(transport=HTTPToolsTransport(tls, self._proxy))
 
 
 class HTTPX2Response(HTTPResponse):

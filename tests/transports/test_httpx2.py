@@ -137,8 +137,11 @@ async def test_redirect_is_followed_whatever_the_client_says(library: Any) -> No
 
 async def test_closing_a_body_of_which_more_has_arrived_leaves_nothing() -> None:
     start = CHUNKED + b"".join(chunk(b"x") for _ in range(100))
-    async with serve(answer(start, until_client_leaves)) as server:
-        response = await HTTPX2Transport().send(Request("GET", server.url))
+    async with (
+        serve(answer(start, until_client_leaves)) as server,
+        httpx2.AsyncClient(trust_env=False) as client,
+    ):
+        response = await HTTPX2Transport(client).send(Request("GET", server.url))
         assert await response.receive() == b"x"
         await response.aclose()
         await server.until_open(0)
