@@ -10,7 +10,7 @@ import json
 import subprocess
 import sys
 from collections.abc import AsyncIterable, Awaitable, Callable, Generator, Iterator
-from contextlib import AbstractAsyncContextManager, contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
 from pathlib import Path
 from time import process_time_ns
 from typing import Any, NamedTuple
@@ -126,9 +126,14 @@ async def _lines_by_hand(session: aiohttp.ClientSession, url: str) -> str:
 def clients() -> dict[str, Client]:
     """Return the clients whose libraries are installed."""
     on_httpx2, on_aiohttp = _streaming(HTTPX2Transport), _streaming(AiohttpTransport)
+    on_own_client = _streaming(lambda _: HTTPX2Transport())
     clients = {
         "sseparse: stream on httpx2": Client(httpx2.AsyncClient, on_httpx2),
         "sseparse: stream on httpx2 (trio)": Client(httpx2.AsyncClient, on_httpx2, "trio"),
+        "sseparse: stream on its own httpx2 client": Client(nullcontext, on_own_client),
+        "sseparse: stream on its own httpx2 client (trio)": Client(
+            nullcontext, on_own_client, "trio"
+        ),
         "sseparse: stream on aiohttp": Client(aiohttp.ClientSession, on_aiohttp),
         "sseparse: adecode and interpret on aiohttp": Client(aiohttp.ClientSession, _adecode),
         "sseparse: adecode on aiohttp, json.loads": Client(aiohttp.ClientSession, _adecode_json),
@@ -137,15 +142,6 @@ def clients() -> dict[str, Client]:
             aiohttp.ClientSession, _lines_by_hand
         ),
     }
-    try:
-        from pyreqwest.client import ClientBuilder
-        from sseparse.transports.pyreqwest import PyreqwestTransport
-    except ImportError:
-        pass
-    else:
-        clients["sseparse: stream on pyreqwest"] = Client(
-            lambda: ClientBuilder().build(), _streaming(PyreqwestTransport)
-        )
     try:
         import httpx
         import httpx_sse  # noqa: F401

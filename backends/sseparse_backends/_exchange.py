@@ -9,7 +9,7 @@ from random import random
 from typing import Any, Literal, TypeAlias
 
 from sseparse import IncompleteStream, LocalProtocolError, RemoteProtocolError, UnexpectedResponse
-from sseparse.client import Close, Retry, State, Verdict
+from sseparse.client import State, Verdict
 from sseparse.transports import Request
 
 from ._contract import (
@@ -133,14 +133,14 @@ class Exchange:
         if verdict is None:
             more, verdict = self._take(lambda reply: reply.end(), [self._reply])
             deltas += more
-        return deltas, verdict or Close(self._incomplete(cause))
+        return deltas, verdict or Verdict(self._incomplete(cause))
 
     def refuse(self, error: UnexpectedResponse) -> Verdict:
         """Retry after 429 and 5xx, at the earliest when Retry-After says."""
         error.__cause__ = self._unreadable
         if error.status == 429 or error.status >= 500:
             return self._retry(error, error.retry_after or 0.0)
-        return Close(error)
+        return Verdict(error)
 
     def lose_connection(self, error: Exception, opened: bool) -> Verdict:
         """Retry before any delta; after that the reply is incomplete."""
@@ -155,7 +155,7 @@ class Exchange:
 
     def time_out(self, which: Literal["total", "first", "idle"], seconds: float) -> Verdict:
         """Give up."""
-        return Close(ReplyTimeout(seconds, which, self.text))
+        return Verdict(ReplyTimeout(seconds, which, self.text))
 
     def close(self) -> Exception:
         """Return the error of a reply that was closed before all of it was handed out."""
@@ -178,7 +178,7 @@ class Exchange:
                         self._text.write(delta.text)
                     elif isinstance(delta, Finish):
                         self.finish_reason = delta.reason
-                        return taken, Close()
+                        return taken, Verdict()
                     elif isinstance(delta, Usage):
                         self.usage = delta
                         continue
@@ -191,7 +191,7 @@ class Exchange:
             return taken, None
         if isinstance(error, BackendError):
             error.text = self.text
-        return taken, Close(error)
+        return taken, Verdict(error)
 
     def _incomplete(self, cause: Exception | None) -> IncompleteStream:
         error = IncompleteStream(self.text)
@@ -200,13 +200,13 @@ class Exchange:
 
     def _retry(self, error: Exception, at_least: float = 0.0) -> Verdict:
         if self._begun or self._retries == 0:
-            return Close(error)
+            return Verdict(error)
         self._retries -= 1
         self.progress = 0
         # At random, so that clients that failed together do not come back together.
         wait = max(self._longest_wait * (0.5 + random() / 2), at_least)  # noqa: S311
         self._longest_wait = min(2 * self._longest_wait, _LONGEST_WAIT)
-        return Retry(error, wait)
+        return Verdict(error, wait)
 
 
 def _decode(

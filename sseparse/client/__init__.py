@@ -4,20 +4,18 @@ Driver, Attempts and Policy are for a client of your own that retries by other r
 of `sseparse_backends` do.
 """
 
-from ._attempts import Attempts, Close, Limits, Policy, Retry, State, Verdict
+from ._attempts import Attempts, Limits, Policy, State, Verdict
 from ._driver import BURST, Driver, transport_or_default
 from ._event_source import EventSource, ReadyState
 
 __all__ = [
     "BURST",
     "Attempts",
-    "Close",
     "Driver",
     "EventSource",
     "Limits",
     "Policy",
     "ReadyState",
-    "Retry",
     "State",
     "Verdict",
     "transport_or_default",

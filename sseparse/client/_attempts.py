@@ -25,7 +25,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, Literal, Protocol, TypeAlias, TypeVar
+from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeVar
 
 from sseparse._errors import LocalProtocolError, UnexpectedResponse
 from sseparse.transports import Request
@@ -89,22 +89,15 @@ class Limits:
                 raise ValueError(f"{name} must be positive seconds or None, got {seconds!r}")
 
 
-@dataclass(frozen=True, slots=True)
-class Retry:
-    """A verdict: make another attempt after `wait` seconds, because of `error`."""
+class Verdict(NamedTuple):
+    """What follows an attempt.
 
-    error: Exception
-    wait: float
-
-
-@dataclass(frozen=True, slots=True)
-class Close:
-    """A verdict: it is over, by `error`, or well."""
+    error: why it ended; None for a good end of all.
+    wait: seconds until another attempt; None for no other.
+    """
 
     error: Exception | None = None
-
-
-Verdict: TypeAlias = Retry | Close
+    wait: float | None = None
 
 
 class Policy(Protocol[T]):
@@ -172,11 +165,9 @@ class Attempts(Generic[T]):
         self.state = State.CONNECTING
         # Whether the next step needs `begin_step` and `end_step`: where a limit is counted.
         self.clocked = True
-        # Once CLOSED: what to raise.
+        # Why the state is WAITING, or what to raise when CLOSED; the seconds to wait.
         self.error: Exception | None = None
-        # Once WAITING: why, and for how many seconds.
-        self.reason: Exception
-        self.wait: float
+        self.wait = 0.0
         self._policy = policy
         self._limits = limits
         self._idle = _seconds(limits.idle_timeout)
@@ -222,7 +213,7 @@ class Attempts(Generic[T]):
             self._wake = now + self.wait
             # A wait that the timeout would end is not begun.
             if self._wake >= self._deadline:
-                self._enter(State.CLOSED, self.reason)
+                self._enter(State.CLOSED, self.error)
 
     def next_deadline(self) -> float | None:
         """Return when `handle_deadline` is due, by the clock of `begin_step`, or None."""
@@ -331,12 +322,12 @@ class Attempts(Generic[T]):
         error = UnexpectedResponse(self._status, self._headers, body, seconds)
         self._follow(self._policy.refuse(error))
 
-    def _follow(self, verdict: Retry | Close) -> None:
-        if isinstance(verdict, Retry):
-            self.reason, self.wait = verdict.error, verdict.wait
-            self._enter(State.WAITING)
-        else:
+    def _follow(self, verdict: Verdict) -> None:
+        if verdict.wait is None:
             self._enter(State.CLOSED, verdict.error)
+        else:
+            self.wait = verdict.wait
+            self._enter(State.WAITING, verdict.error)
 
     def _enter(self, state: State, error: Exception | None = None) -> None:
         if state not in TRANSITIONS[self.state]:

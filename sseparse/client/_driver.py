@@ -227,7 +227,7 @@ class Driver(Generic[T]):
             self._on_open()
         elif attempts.state is State.WAITING:
             url = redacted_url(attempts.request.url)
-            error, wait = attempts.reason, attempts.wait
+            error, wait = cast("Exception", attempts.error), attempts.wait
             _logger.info("%s: trying again in %.1f seconds: %s", url, wait, error)
             if self._on_retry is not None:
                 self._on_retry(error, wait)

@@ -14,7 +14,7 @@ from sseparse._errors import EventTooLarge, UnexpectedResponse
 from sseparse._events import ServerSentEvent
 from sseparse.transports import Request
 
-from ._attempts import Close, Retry, State, Verdict
+from ._attempts import State, Verdict
 
 # In seconds: what is doubled with each failure, where a stream set the reconnection time to 0.
 _LEAST_BACKOFF = 0.5
@@ -31,23 +31,10 @@ _MAX_HEAD = 65536
 
 
 class Reconnection:
-    """Say what an attempt means to an event source.
+    """Say what an attempt means to an event source; EventSource describes the arguments.
 
-    request: the request of each attempt, without Accept, Cache-Control and Last-Event-ID; its own
-        fields come before these defaults.
-    last_event_id: the last event ID to resume after.
-    reconnection_time: seconds, in force until the stream sets another.
-    max_backoff: the longest wait, in seconds.
-    max_attempts: attempts in a row that may bring no event, or None for no limit.
-    retry_statuses: the statuses that are a passing failure.
-    max_event_size: as for SSEDecoder.
+    request: the request of each attempt; its header fields come before the defaults here.
     random: returns a number from 0.0 to 1.0.
-
-    The wait is the reconnection time if the attempt brought an event. After n attempts in a row
-    without anything of an event stream (an event, a comment, a field), it is random between the
-    reconnection time and 2**n times it.
-
-    Raises TypeError and ValueError, naming the argument.
 
     HTML Standard, 9.2.3 "Processing model"; RFC 9110, 10.2.3 "Retry-After".
     """
@@ -131,7 +118,7 @@ class Reconnection:
             events = self._decoder.feed(data)
         except EventTooLarge as error:
             events, error.events = error.events, []
-            verdict = Close(error)
+            verdict = Verdict(error)
         if events:
             self._event_came = self._stream_came = True
         elif not self._stream_came:
@@ -147,7 +134,7 @@ class Reconnection:
         """Reconnect after one of the retry_statuses, at the earliest when Retry-After says."""
         if error.status in self._retry_statuses:
             return self._retry(error, error.retry_after or 0.0)
-        return Close(error)
+        return Verdict(error)
 
     def lose_connection(self, error: Exception, opened: bool) -> Verdict:
         """Reconnect."""
@@ -164,7 +151,7 @@ class Reconnection:
         self._without_event = 0 if self._event_came else self._without_event + 1
         self._without_stream = 0 if self._stream_came else self._without_stream + 1
         if self._without_event >= self._max_attempts:
-            return Close(error)
+            return Verdict(error)
         least = most = self.reconnection_time
         if not self._event_came:
             # No exponent is so large that the float overflows.
@@ -176,7 +163,7 @@ class Reconnection:
         self.progress = 0
         self._event_came = self._stream_came = False
         self._head.clear()
-        return Retry(error, min(max(wait, at_least), self._max_backoff))
+        return Verdict(error, min(max(wait, at_least), self._max_backoff))
 
 
 def _expect_seconds(name: str, seconds: Any) -> None:

@@ -20,7 +20,7 @@ from sseparse import (
     NDJSONDecoder,
     UnexpectedResponse,
 )
-from sseparse.client import Attempts, Close, Limits, State
+from sseparse.client import Attempts, Limits, State
 from sseparse.transports import Request
 from sseparse_backends import (
     Backend,
@@ -69,10 +69,6 @@ class Machine:
     @property
     def error(self) -> Exception | None:
         return self.attempts.error
-
-    @property
-    def reason(self) -> Exception:
-        return self.attempts.reason
 
     @property
     def wait(self) -> float:
@@ -137,7 +133,7 @@ def test_connection_that_cannot_be_made_is_tried_again(retries: int) -> None:
     machine = Machine(DarkAI(), retries=retries)
     machine.lose_connection(CUT)
     assert machine.state is (WAITING if retries else CLOSED)
-    assert (machine.reason if retries else machine.error) is CUT
+    assert (machine.error) is CUT
 
 
 @pytest.mark.parametrize("retries", [0, 1])
@@ -146,7 +142,7 @@ def test_connect_timeout_is_a_reply_timeout_with_its_cause(retries: int) -> None
     assert machine.attempts.request.connect_timeout == 5
     cause = TimeoutError("no connection")
     machine.lose_connection(cause)
-    error = machine.reason if retries else machine.error
+    error = machine.error
     assert isinstance(error, ReplyTimeout)
     assert (error.which, error.limit, error.text, error.__cause__) == ("connect", 5, "", cause)
 
@@ -156,7 +152,7 @@ def test_time_limit_is_final_with_the_text_so_far(which: Any) -> None:
     machine = streaming()
     machine.receive_data(TEXT)
     verdict = machine.exchange.time_out(which, 7)
-    assert isinstance(verdict, Close)
+    assert verdict.wait is None
     assert isinstance(verdict.error, ReplyTimeout)
     assert (verdict.error.which, verdict.error.limit, verdict.error.text) == (which, 7, "more")
 
@@ -482,9 +478,9 @@ def test_status_that_will_not_change_is_not_tried_again(status: int) -> None:
 @pytest.mark.parametrize("status", [429, 500, 502, 503, 504, 529, 599])
 def test_status_that_may_pass_is_tried_again(status: int) -> None:
     machine = refused(status)
-    assert (machine.state, machine.error) == (WAITING, None)
-    assert isinstance(machine.reason, UnexpectedResponse)
-    assert machine.reason.status == status
+    assert machine.state is WAITING
+    assert isinstance(machine.error, UnexpectedResponse)
+    assert machine.error.status == status
     machine.end_wait()
     machine.receive_response(200, STREAM)
     assert machine.receive_data(TEXT + END) == [Text("more"), Finish()]
@@ -496,7 +492,7 @@ def test_failure_after_the_last_retry_is_the_error() -> None:
     errors = [ConnectionError(str(number)) for number in range(3)]
     for error in errors[:2]:
         machine.lose_connection(error)
-        assert machine.reason is error
+        assert machine.error is error
         machine.end_wait()
     machine.lose_connection(errors[2])
     assert (machine.state, machine.error) == (CLOSED, errors[2])
@@ -526,8 +522,8 @@ def test_stream_lost_before_anything_of_the_reply_has_come_is_tried_again() -> N
     machine.receive_data(b": ping\n\n" + TEXT[:-1])
     cause = ConnectionError("cut")
     machine.lose_connection(cause)
-    assert isinstance(machine.reason, IncompleteStream)
-    assert machine.reason.__cause__ is cause
+    assert isinstance(machine.error, IncompleteStream)
+    assert machine.error.__cause__ is cause
     machine.end_wait()
     machine.receive_response(200, STREAM)
     # Nothing of the first body is left in the decoder.

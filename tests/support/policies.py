@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 from sseparse import LocalProtocolError, UnexpectedResponse
-from sseparse.client import Close, Retry, State, Verdict
+from sseparse.client import State, Verdict
 from sseparse.transports import Request
 
 CUT = ConnectionError("cut")
@@ -37,21 +37,23 @@ class Scripted:
         self.progress += data != b"."
         if data == b"again":
             return [data], self._again(AGAIN)
-        return [data], {b"done": Close(), b"bad": Close(CUT)}.get(data)
+        return [data], {b"done": Verdict(), b"bad": Verdict(CUT)}.get(data)
 
     def receive_end(self) -> tuple[list[bytes], Verdict]:
         return [b"end"], self._again(AGAIN)
 
     def refuse(self, error: UnexpectedResponse) -> Verdict:
         wait = error.retry_after
-        return Close(error) if error.status == 404 else self._again(error, wait)
+        return Verdict(error) if error.status == 404 else self._again(error, wait)
 
     def lose_connection(self, error: Exception, opened: bool) -> Verdict:
         return self._again(error)
 
     def time_out(self, which: Literal["total", "first", "idle"], seconds: float) -> Verdict:
         self.timeouts.append((which, seconds))
-        return Close(TimeoutError(which)) if which == "total" else self._again(TimeoutError(which))
+        return (
+            Verdict(TimeoutError(which)) if which == "total" else self._again(TimeoutError(which))
+        )
 
     def close(self) -> Exception | None:
         return CLOSING
@@ -60,7 +62,7 @@ class Scripted:
         self.progress = 0
         self._retries -= 1
         return (
-            Close(error)
+            Verdict(error)
             if self._retries < 0
-            else Retry(error, self._wait if wait is None else wait)
+            else Verdict(error, self._wait if wait is None else wait)
         )
