@@ -40,7 +40,7 @@ class ReplyTimeout(RemoteProtocolError, TimeoutError):
     def __init__(self, limit: float, which: Which, text: str = "") -> None:
         # Not through `super`: an OSError would take the arguments for an errno and so on.
         super().__init__()
-        self.args = (limit, which, text)
+        self.args: tuple[Any, ...] = (limit, which, text)
         self.limit = limit
         self.which = which
         self.text = text
@@ -84,11 +84,11 @@ class Exchange:
             raise ValueError(f"retries must be at least 0, got {count!r}")
         request = backend.request(messages, model=model, **options or {})
         self._request = replace(request, connect_timeout=connect_timeout)
-        self.model = model or backend.default_model
+        self.model: str = model or backend.default_model
         self.usage: Usage | None = None
         self.finish_reason: str | None = None
         # Pieces of content, for which usage does not count.
-        self.progress = 0
+        self.progress: int = 0
         self._backend = backend
         self._retries = retries
         self._longest_wait = _FIRST_WAIT

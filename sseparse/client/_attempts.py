@@ -162,12 +162,12 @@ class Attempts(Generic[T]):
         limits: Limits,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
-        self.state = State.CONNECTING
+        self.state: State = State.CONNECTING
         # Whether the next step needs `begin_step` and `end_step`: where a limit is counted.
-        self.clocked = True
+        self.clocked: bool = True
         # Why the state is WAITING, or what to raise when CLOSED; the seconds to wait.
         self.error: Exception | None = None
-        self.wait = 0.0
+        self.wait: float = 0.0
         self._policy = policy
         self._limits = limits
         self._idle = _seconds(limits.idle_timeout)

@@ -86,7 +86,7 @@ class Driver(Generic[T]):
         # Items that have arrived.
         self.items: deque[T] = deque()
         # Whether the closing has dropped items that had arrived.
-        self.discarded = False
+        self.discarded: bool = False
         self._attempts = attempts
         self._transport = transport
         self._drains = drains

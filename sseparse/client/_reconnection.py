@@ -64,7 +64,7 @@ class Reconnection:
         fields = {name.lower(): value for name, value in request.headers.items()}
         if "last-event-id" in fields:
             raise ValueError("headers must not have Last-Event-ID: give last_event_id")
-        self.progress = 0
+        self.progress: int = 0
         self._decoder: SSEDecoder[ServerSentEvent] = SSEDecoder(
             last_event_id=last_event_id, max_event_size=max_event_size
         )

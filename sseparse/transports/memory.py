@@ -65,7 +65,7 @@ class MemoryTransport:
                 "a response", response, (MemoryResponse, Exception), "a MemoryResponse or exception"
             )
         self.requests: list[Request] = []
-        self.open = 0
+        self.open: int = 0
         self._responses = responses
 
     async def send(self, request: Request) -> ScriptedBody:
@@ -83,8 +83,8 @@ class ScriptedBody:
     """A response in progress, as a Response."""
 
     def __init__(self, transport: MemoryTransport, response: MemoryResponse) -> None:
-        self.status = response.status
-        self.headers = response.headers
+        self.status: int = response.status
+        self.headers: Mapping[str, str] = response.headers
         self._transport = transport
         self._steps = iter(response.script)
         self._closed = False
