@@ -75,6 +75,7 @@ class TestChat:
         assert result.stdout.endswith(".\n")
         assert result.exit_code == 0
 
+    @pytest.mark.slow
     def test_the_text_is_printed_as_it_arrives(self, loop: str) -> None:
         with start("chat", "--demo", "Hello", "--async-backend", loop) as process:
             assert process.stdout is not None
@@ -83,6 +84,7 @@ class TestChat:
             process.communicate(timeout=30)
         assert process.returncode == 0
 
+    @pytest.mark.slow
     def test_ctrl_c_ends_it_without_a_traceback(self, loop: str) -> None:
         with start("chat", "--demo", "word " * 1000, "--async-backend", loop) as process:
             assert process.stdout is not None
@@ -92,6 +94,7 @@ class TestChat:
         assert process.returncode == 130
         assert errors.strip() == b""
 
+    @pytest.mark.slow
     def test_a_closed_pipe_ends_it_without_a_traceback(self, loop: str) -> None:
         with start("chat", "--demo", "word " * 1000, "--async-backend", loop) as process:
             assert process.stdout is not None

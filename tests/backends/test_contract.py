@@ -68,6 +68,7 @@ def test_no_module_imports_a_private_name_of_sseparse() -> None:
     assert [path.name for path in folder.rglob("*.py") if imports.search(path.read_text())] == []
 
 
+@pytest.mark.slow
 def test_import_loads_no_http_library_and_no_server() -> None:
     loaded = "{'httpx', 'httpx2', 'aiohttp', 'hypercorn', 'trio'} & set(sys.modules)"
     code = f"import sseparse_backends, sys; print(sorted({loaded}))"

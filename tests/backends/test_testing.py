@@ -575,6 +575,7 @@ def test_body_is_cut_at_each_byte_or_at_every_so_many(
     assert replies < made < replies + 20
 
 
+@pytest.mark.slow
 def test_it_needs_neither_assert_statements_nor_a_test_framework() -> None:
     code = """if True:
         import sys

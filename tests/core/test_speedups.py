@@ -41,12 +41,15 @@ def python(code: str, **environment: str) -> str:
 class TestChoice:
     CODE = "import sseparse, sseparse._sse as s; print(sseparse.SSEDecoder is s.SSEDecoder)"
 
+    @pytest.mark.slow
     def test_the_compiled_class_serves(self) -> None:
         assert python(self.CODE, SSEPARSE_PURE_PYTHON="0") == "False"
 
+    @pytest.mark.slow
     def test_an_environment_variable_forces_the_one_in_python(self) -> None:
         assert python(self.CODE, SSEPARSE_PURE_PYTHON="1") == "True"
 
+    @pytest.mark.slow
     def test_without_the_compiled_part_the_one_in_python_serves(self) -> None:
         hidden = "import sys; sys.modules['sseparse._speedups'] = None; "
         assert python(hidden + self.CODE, SSEPARSE_PURE_PYTHON="0") == "True"
@@ -111,6 +114,7 @@ class TestState:
         assert other.last_event_id == one.last_event_id
         assert other.reconnection_time == one.reconnection_time
 
+    @pytest.mark.slow
     def test_a_pickle_is_opened_where_nothing_is_compiled(self) -> None:
         decoder = Compiled()
         decoder.feed(b"data: a")
@@ -195,6 +199,7 @@ def feed_everything() -> None:
             Compiled(**options)
 
 
+@pytest.mark.slow
 def test_no_reference_is_lost_or_kept_over_errors_and_early_exits() -> None:
     # In a process of its own: garbage of other tests would be counted.
     code = """
@@ -259,6 +264,7 @@ def test_an_allocation_that_fails_is_a_memory_error(stream: bytes) -> None:
     assert failures > 0
 
 
+@pytest.mark.slow
 def test_a_decoder_that_a_finalizer_finds_at_work_refuses() -> None:
     code = """
 import gc
@@ -298,6 +304,7 @@ assert decoder.feed(b"data: x\\\\n\\\\n") == [sseparse.ServerSentEvent(data="x")
 """
 
 
+@pytest.mark.slow
 def test_subinterpreters_have_a_decoder_each() -> None:
     code = f"""
 import threading
@@ -350,6 +357,7 @@ events.Comment = Comment
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "reason"),
     [

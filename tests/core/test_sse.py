@@ -554,6 +554,7 @@ def test_threads_may_share_a_decoder(decoder_class: DecoderClass) -> None:
     assert decoder.feed(b"id\ndata: a\n\n") == data("a")
 
 
+@pytest.mark.slow
 def test_feeding_from_within_a_garbage_collection_breaks_no_memory() -> None:
     # In a process of its own, under CPython's checks of memory, because a failure ends it.
     code = """

@@ -4,6 +4,8 @@ import subprocess
 import sys
 from types import ModuleType
 
+import pytest
+
 import sseparse
 
 PUBLIC = {
@@ -53,6 +55,7 @@ def test_public_names_are_documented() -> None:
     assert [name for name in PUBLIC if not getattr(sseparse, name).__doc__] == []
 
 
+@pytest.mark.slow
 def test_import_loads_no_third_party_module_and_no_io() -> None:
     command = [sys.executable, "-I", "-c", IMPORT]
     loaded = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
