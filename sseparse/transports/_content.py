@@ -176,8 +176,8 @@ class _Zlib:
 
 
 def _start_deflate(data: bytes) -> _Zlib:
-    # RFC 9110, 8.4.1.2: servers also send it without zlib's header (RFC 1950, 2.2), whose first
-    # byte no raw deflate data begins with.
+    # RFC 9110, 8.4.1.2: servers also send it without zlib's header. No encoder begins raw data with
+    # the first byte of that (RFC 1950, 2.2): a stored block has zeros there (RFC 1951, 3.2.4).
     return _Zlib(15 if data[0] & 0x8F == 0x08 else -15)
 
 

@@ -73,12 +73,10 @@ class Request:
 
         status, headers: of the response; the names in lower case.
 
-        Followed are 301, 302, 303, 307 and 308, with the same method and body. A 301, 302 or 303
-        to a request other than GET and HEAD is handed on: following would drop the body. Header
-        fields that may be credentials (auth, cookie, key, secret, token in their name) stay with
-        their origin.
-
-        A redirect without a Location is handed on too: another attempt would get it again.
+        Followed are 301, 302, 303, 307 and 308 with a Location, with the same method and body. A
+        301, 302 or 303 to a request other than GET and HEAD is handed on: following would drop the
+        body. Header fields that may be credentials (auth, cookie, key, secret, token in their
+        name) stay with their origin.
 
         Raises ConnectionError for a redirect to an invalid URL.
 
@@ -166,7 +164,7 @@ def _quoted(location: str) -> str:
     end = authority.end() if authority else 0
     if location[:end].endswith("//"):
         raise ValueError("no host")
-    return location[:end] + quote(location[end:], _URL_CHARACTERS, errors="surrogateescape")
+    return location[:end] + quote(location[end:], safe=_URL_CHARACTERS)
 
 
 def _origin(address: SplitResult) -> tuple[str, str | None, int | None]:

@@ -134,7 +134,7 @@ class AiohttpResponse(HTTPResponse):
     def __init__(self, url: str, response: _Response) -> None:
         fields: dict[str, list[str]] = {}
         for name, value in response.raw_headers:
-            fields.setdefault(name.decode().lower(), []).append(value.decode(errors="replace"))
+            fields.setdefault(name.decode().lower(), []).append(_text(value))
         super().__init__(url, response.status, {name: ", ".join(fields[name]) for name in fields})
         self._response = response
         self.own_session: aiohttp.ClientSession | None = None
@@ -195,6 +195,14 @@ class _Response(aiohttp.ClientResponse):
         if self.connection is not None and self.connection.transport is not None:
             self.connection.transport.abort()
         self.close()
+
+
+def _text(value: bytes) -> str:
+    # RFC 9110, 5.5: historically ISO-8859-1. aiohttp's own text has surrogates.
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.decode("latin-1")
 
 
 async def _close(session: aiohttp.ClientSession | None) -> None:

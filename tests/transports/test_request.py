@@ -26,7 +26,7 @@ def test_method_must_be_a_token(method: str) -> None:
         *("http:///x", "http://127.0.0.1:x/", "http://\0/", "http://\ud800/", "http://x/\ud800"),
         *("http://exa mple.org/", "http://127.0.0.1/\n", "http://127.0.0.1/\x7f", "http://x/ "),
         *("http://a..b/", f"http://{'x' * 64}/", "http://h:0/", "http://h:65536/", "http://@/"),
-        "http://h/\u00a0 ",
+        *("http://h/\u00a0 ", "http://h\\@example.org/"),
     ],
 )
 def test_url_must_be_http_with_a_host(url: str) -> None:
@@ -132,7 +132,7 @@ def test_repr_shows_no_header_field_and_no_query() -> None:
 # Redirects
 
 
-@pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT"])
+@pytest.mark.parametrize("method", ["GET", "get", "HEAD", "POST", "PUT"])
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_redirect_keeps_method_and_body_or_is_handed_on(status: int, method: str) -> None:
     request = Request(method, URL, {"a": "b"}, b"body", 5)
@@ -199,7 +199,11 @@ def test_redirect_without_a_location_is_handed_on(headers: dict[str, str]) -> No
 
 
 @pytest.mark.parametrize(
-    "location", ["ftp://h/secret?secret", "http://", "http://h:x/", "https://[::1", "http://a..b"]
+    "location",
+    [
+        *("ftp://h/secret?secret", "http://", "https://", "//", "http://h:x/", "https://[::1"),
+        *("http://a..b", "http://h\\@example.org/", "/\udce9"),
+    ],
 )
 def test_redirect_to_an_invalid_url_is_a_connection_error(location: str) -> None:
     with pytest.raises(ConnectionError, match="to an invalid URL"):
