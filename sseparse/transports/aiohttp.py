@@ -45,8 +45,8 @@ class AiohttpTransport:
     ) -> None:
         if session is not None:
             expect_type("session", session, aiohttp.ClientSession, "an aiohttp.ClientSession")
-        if session is not None and proxy is not None:
-            raise ValueError("proxy must be None with a session, which has its own proxies")
+            if proxy is not None:
+                raise ValueError("proxy must be None with a session, which has its own proxies")
         if proxy is not None:
             expect_url("proxy", proxy)
         self._session = session

@@ -46,11 +46,13 @@ class HTTPX2Transport:
         proxy: str | None = None,
         trust_env: bool = True,
     ) -> None:
-        # By methods, because the client of legacy httpx is another class.
-        if client and not (hasattr(client, "build_request") and hasattr(client, "aclose")):
-            raise TypeError(f"client must be an httpx2.AsyncClient, got {type(client).__name__}")
-        if client is not None and proxy is not None:
-            raise ValueError("proxy must be None with a client, which has its own proxies")
+        if client is not None:
+            # By methods, because the client of legacy httpx is another class.
+            if not (hasattr(client, "build_request") and hasattr(client, "aclose")):
+                kind = type(client).__name__
+                raise TypeError(f"client must be an httpx2.AsyncClient, got {kind}")
+            if proxy is not None:
+                raise ValueError("proxy must be None with a client, which has its own proxies")
         if proxy is not None:
             expect_url("proxy", proxy, ("http", "https", "socks5", "socks5h"))
         self._proxy = proxy

@@ -733,7 +733,7 @@ async def test_timeouts_of_a_callers_client_are_not_used(library: Library) -> No
 # Arguments
 
 
-@pytest.mark.parametrize("client", ["http://127.0.0.1/", object(), 1])
+@pytest.mark.parametrize("client", ["http://127.0.0.1/", "", object(), 0])
 async def test_client_of_the_wrong_type_is_a_type_error(library: Library, client: Any) -> None:
     with pytest.raises(TypeError, match=rf"^{library.argument} must be an \w+\.\w+, got \w+$"):
         library.make(client)
