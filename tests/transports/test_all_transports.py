@@ -360,15 +360,6 @@ async def test_redirect_that_leads_nowhere_is_a_connection_error(
     assert all(map(library.is_closed, own_clients))
 
 
-@pytest.mark.parametrize("fields", [(), ("location:",)], ids=["none", "empty"])
-async def test_redirect_without_a_location_is_the_response(
-    transport: Transport, fields: tuple[str, ...]
-) -> None:
-    async with serve(answer(head(307, *fields, CLOSING) + b"moved")) as server:
-        response = await transport.send(request(server))
-        assert (response.status, await receive_all(response)) == (307, b"moved")
-
-
 async def test_redirect_whose_body_never_ends_is_followed(transport: Transport) -> None:
     async def converse(connection: SocketStream, server: Server) -> None:
         server.requests.append(await read_request(connection))
