@@ -185,6 +185,15 @@ class TestGroup:
         monkeypatch.setitem(main.commands, "fail", click.command("fail")(fail))
         assert run("fail").exit_code == status
 
+    def test_a_cut_stream_is_told_with_the_failure_that_cut_it(
+        self, run: Run, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fail() -> None:
+            raise sseparse.IncompleteStream("abc") from ConnectionError("reset by the server")
+
+        monkeypatch.setitem(main.commands, "fail", click.command("fail")(fail))
+        assert run("fail").stderr.endswith(": reset by the server\n")
+
     def test_a_bug_stays_a_traceback(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         def fail() -> None:
             raise RuntimeError("a bug")
