@@ -81,7 +81,7 @@ class TestChat:
             assert process.stdout is not None
             assert process.stdout.read(3) == b"You"
             assert process.poll() is None
-            process.communicate(timeout=30)
+            process.communicate(timeout=120)
         assert process.returncode == 0
 
     @pytest.mark.slow
@@ -90,7 +90,7 @@ class TestChat:
             assert process.stdout is not None
             process.stdout.read(3)
             process.send_signal(signal.SIGINT)
-            _, errors = process.communicate(timeout=30)
+            _, errors = process.communicate(timeout=120)
         assert process.returncode == 130
         assert errors.strip() == b""
 
@@ -102,7 +102,7 @@ class TestChat:
             process.stdout.read(3)
             process.stdout.close()
             assert process.stderr.read() == b""
-            assert process.wait(timeout=30) == 1
+            assert process.wait(timeout=120) == 1
 
     @pytest.mark.usefixtures("quick")
     @pytest.mark.skipif(sys.platform == "win32", reason="there are no pseudo-terminals")

@@ -424,7 +424,7 @@ async def test_create_async_generator_can_be_left_early_with_aclosing() -> None:
 async def test_create_async_generator_goes_through_its_proxy() -> None:
     async with serve(answer(head() + BODY)) as server, serve(http_proxy) as proxy:
         generator = provider(server).create_async_generator(
-            "llama-3.1-70b", "Why?", proxy=f"http://127.0.0.1:{proxy.port}", timeout=3
+            "llama-3.1-70b", "Why?", proxy=f"http://127.0.0.1:{proxy.port}", timeout=60
         )
         assert [text async for text in generator] == TEXTS
         assert proxy.requests[0].startswith(f"POST {server.url} HTTP/1.1\r\n".encode())

@@ -45,7 +45,7 @@ def run(*arguments: str) -> Result:
 def listen(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Run the command as a process of its own."""
     command = [sys.executable, "-m", "sseparse", "listen", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
 
 def fields(request: bytes) -> dict[str, str]:
@@ -149,7 +149,7 @@ class TestStream:
             assert process.stdout is not None
             process.stdout.readline()
             process.send_signal(signal.SIGINT)
-            _, errors = process.communicate(timeout=30)
+            _, errors = process.communicate(timeout=120)
         assert process.returncode == 130
         assert errors.strip() == b""
 
@@ -167,7 +167,7 @@ class TestStream:
             process.stdout.readline()
             process.stdout.close()
             assert process.stderr.read() == b""
-            assert process.wait(timeout=30) == 1
+            assert process.wait(timeout=120) == 1
 
 
 class TestRequest:

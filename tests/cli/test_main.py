@@ -107,7 +107,7 @@ class TestDecode:
             process.stdin.flush()
             assert json.loads(process.stdout.readline())["data"] == "1"
             process.stdin.close()
-            assert process.wait(timeout=30) == 1
+            assert process.wait(timeout=120) == 1
 
     @pytest.mark.slow
     def test_ctrl_c_ends_it_without_a_traceback(self) -> None:
@@ -118,7 +118,7 @@ class TestDecode:
             process.stdin.flush()
             process.stdout.readline()
             process.send_signal(signal.SIGINT)
-            _, errors = process.communicate(timeout=30)
+            _, errors = process.communicate(timeout=120)
         assert process.returncode == 130
         assert errors.strip() == b""
 
@@ -135,7 +135,7 @@ class TestDecode:
             process.stdin.close()
             assert process.stderr is not None
             assert process.stderr.read() == b""
-            assert process.wait(timeout=30) == 1
+            assert process.wait(timeout=120) == 1
 
 
 class TestGroup:

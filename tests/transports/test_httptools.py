@@ -148,7 +148,7 @@ async def test_every_framing_is_read_however_it_is_cut(data: bytes, size: int) -
 )
 async def test_response_without_a_body_ends_with_its_head(method: str, data: bytes) -> None:
     async with serve(answer(data, until_client_leaves)) as server:
-        with anyio.fail_after(5):
+        with anyio.fail_after(60):
             assert await fetch(server, method) == b""
         await server.until_open(0)
 
@@ -186,7 +186,7 @@ async def test_chunked_body_that_is_cut_anywhere_is_a_connection_error(ending: A
 async def test_wrong_chunk_is_a_connection_error_after_what_came_before(wrong: bytes) -> None:
     async with serve(answer(CHUNKED + chunk(b"first") + wrong, until_client_leaves)) as server:
         response = await HTTPX2Transport(trust_env=False).send(Request("GET", server.url))
-        with anyio.fail_after(5):
+        with anyio.fail_after(60):
             assert (await response.receive()).startswith(b"first")
             with pytest.raises(ConnectionError, match=r"http://127.*: ."):
                 await response.receive()
@@ -314,7 +314,7 @@ async def test_handshake_that_is_cancelled_closes_the_connection() -> None:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(HTTPX2Transport(trust_env=False).send, Request("GET", url))
             await server.until_open(1)
-            with anyio.fail_after(5):
+            with anyio.fail_after(60):
                 while not server.requests:
                     await anyio.lowlevel.checkpoint()
             tasks.cancel_scope.cancel()
@@ -325,7 +325,7 @@ async def test_handshake_that_takes_longer_than_it_may_is_a_timeout_error() -> N
     async with serve(until_client_leaves_after_hello) as server:
         url = server.url.replace("http:", "https:")
         request = Request("GET", url, connect_timeout=0.01)
-        with anyio.fail_after(5), pytest.raises(TimeoutError, match=r"within 0\.01 seconds"):
+        with anyio.fail_after(60), pytest.raises(TimeoutError, match=r"within 0\.01 seconds"):
             await HTTPX2Transport(trust_env=False).send(request)
         await server.until_open(0)
 
