@@ -14,21 +14,6 @@ from typing import Any, Protocol, TypeAlias, TypeVar
 from sseparse import Decoder, RemoteProtocolError
 from sseparse.transports import Request
 
-__all__ = [
-    "Backend",
-    "BackendError",
-    "Decoder",
-    "Delta",
-    "Finish",
-    "Messages",
-    "Reasoning",
-    "Reply",
-    "Request",
-    "Text",
-    "ToolCall",
-    "Usage",
-]
-
 Event = TypeVar("Event")
 
 

@@ -15,8 +15,9 @@ from urllib.parse import urlencode, urlsplit, urlunsplit
 import msgspec
 
 from sseparse import ServerSentEvent, SSEDecoder, UnknownField, decoder_for
+from sseparse.transports import Request
 
-from ._contract import Messages, Request
+from ._contract import Messages
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,8 +14,9 @@ from typing import Any, ClassVar, TypedDict, Unpack
 import msgspec
 
 from sseparse import ServerSentEvent, SSEDecoder, UnknownField
+from sseparse.transports import Request
 
-from ._contract import Delta, Finish, Messages, Reasoning, Request, Text, ToolCall, Usage
+from ._contract import Delta, Finish, Messages, Reasoning, Text, ToolCall, Usage
 from ._json_events import EventData, as_count, by_type, object_text, parse_event
 from ._json_service import Service, conversation
 
@@ -63,7 +64,7 @@ class Anthropic(Service):
     def request(
         self, messages: Messages, *, model: str | None = None, **options: Unpack[AnthropicOptions]
     ) -> Request:
-        """Return the request; see Backend.request."""
+        """See Backend.request."""
         body: dict[str, Any] = {
             "model": model or self.default_model,
             "messages": [],
@@ -87,9 +88,9 @@ class Anthropic(Service):
         headers = {"anthropic-version": "2023-06-01", **self.key_field("x-api-key")}
         return self.post("/v1/messages", headers, body, options)
 
-    def reply(self, content_type: str) -> AnthropicReply:
-        """Return a new reply to a body of text/event-stream; see Backend.reply."""
-        return AnthropicReply(self.event_stream(content_type))
+    def reply(self, content_type: str) -> _Reply:
+        """See Backend.reply."""
+        return _Reply(self.event_stream(content_type))
 
 
 class _Usage(msgspec.Struct):
@@ -132,9 +133,7 @@ _TYPES = (
 _decode = by_type(dict.fromkeys(_TYPES, _Event))
 
 
-class AnthropicReply:
-    """One answer in flight."""
-
+class _Reply:
     def __init__(self, decoder: SSEDecoder[ServerSentEvent | UnknownField]) -> None:
         self.decoder = decoder
         self._usage = Usage()
@@ -145,7 +144,6 @@ class AnthropicReply:
         self._pieces: dict[int | None, list[str]] = {}
 
     def interpret(self, event: ServerSentEvent | UnknownField, /) -> Iterator[Delta | None]:
-        """Return the deltas of `event`; see Reply.interpret."""
         match parse_event(event, _decode, _TYPES):
             case _Event(type="message_start", message=_Start(usage=_Usage() as usage)):
                 yield self._count(usage)
@@ -171,8 +169,7 @@ class AnthropicReply:
                 pass
 
     def end(self) -> Iterable[Delta]:
-        """Return (): `message_stop` ends a reply; see Reply.end."""
-        return ()
+        return ()  # `message_stop` ends a reply
 
     def _count(self, usage: _Usage) -> Usage:
         # Counts are totals. The last event may leave some out, or repeat them as zero.

@@ -13,8 +13,9 @@ from typing import Any, ClassVar, TypedDict, Unpack
 import msgspec
 
 from sseparse import ServerSentEvent, SSEDecoder, UnknownField
+from sseparse.transports import Request
 
-from ._contract import BackendError, Delta, Finish, Messages, Reasoning, Request, Text, Usage
+from ._contract import BackendError, Delta, Finish, Messages, Reasoning, Text, Usage
 from ._json_events import EventData, as_count, by_type, parse_event
 from ._json_service import Service, conversation
 from ._tool_calls import ToolCalls
@@ -62,7 +63,7 @@ class Cohere(Service):
     def request(
         self, messages: Messages, *, model: str | None = None, **options: Unpack[CohereOptions]
     ) -> Request:
-        """Return the request; see Backend.request."""
+        """See Backend.request."""
         body = {
             "model": model or self.default_model,
             "messages": conversation(messages),
@@ -70,9 +71,9 @@ class Cohere(Service):
         }
         return self.post("/v2/chat", self.key_field("authorization", "Bearer "), body, options)
 
-    def reply(self, content_type: str) -> CohereReply:
-        """Return a new reply to a body of text/event-stream; see Backend.reply."""
-        return CohereReply(self.event_stream(content_type))
+    def reply(self, content_type: str) -> _Reply:
+        """See Backend.reply."""
+        return _Reply(self.event_stream(content_type))
 
 
 class _Content(msgspec.Struct):
@@ -130,15 +131,12 @@ _TYPES = (
 _decode = by_type(dict.fromkeys(_TYPES, _Event))
 
 
-class CohereReply:
-    """One answer in flight."""
-
+class _Reply:
     def __init__(self, decoder: SSEDecoder[ServerSentEvent | UnknownField]) -> None:
         self.decoder = decoder
         self._tool_calls = ToolCalls()
 
     def interpret(self, event: ServerSentEvent | UnknownField, /) -> Iterator[Delta | None]:
-        """Return the deltas of `event`; see Reply.interpret."""
         match parse_event(event, _decode, _TYPES):
             case _Event(type="message-end", delta=delta):
                 yield from self._finish(delta or _Delta())
@@ -148,8 +146,7 @@ class CohereReply:
                 pass
 
     def end(self) -> Iterable[Delta]:
-        """Return (): `message-end` ends a reply; see Reply.end."""
-        return ()
+        return ()  # `message-end` ends a reply
 
     def _interpret_message(self, index: int | None, message: _Message) -> Iterator[Delta | None]:
         if message.tool_plan:

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import msgspec
 
 from sseparse import InvalidJSON, ServerSentEvent, SSEDecoder, decoder_for
+from sseparse.transports import Request
 
-from ._contract import BackendError, Delta, Finish, Messages, Request, Text
+from ._contract import BackendError, Delta, Finish, Messages, Text
 from ._json_events import decode_leniently
 from ._json_service import check_types, check_url, conversation, join_url
 
@@ -75,7 +76,7 @@ class DarkAI:
         SSEDecoder(max_event_size=max_event_size)  # raises ValueError
 
     def request(self, messages: Messages, *, model: str | None = None) -> Request:
-        """Return the request; see Backend.request. DarkAI has no options."""
+        """See Backend.request. DarkAI has no options."""
         model = self.model_aliases.get(model, model) if model else self.default_model
         if model not in self.models:
             known = ", ".join([*self.models, *self.model_aliases])
@@ -88,11 +89,11 @@ class DarkAI:
         body = msgspec.json.encode({"query": _prompt(messages), "model": model})
         return Request("POST", self.api_endpoint, headers, body)
 
-    def reply(self, content_type: str) -> DarkAIReply:
-        """Return a new reply to a body of text/event-stream; see Backend.reply."""
+    def reply(self, content_type: str) -> _Reply:
+        """See Backend.reply."""
         if not isinstance(decoder_for(content_type), SSEDecoder):
             raise ValueError(f"DarkAI replies with text/event-stream, not {content_type!r}")
-        return DarkAIReply(SSEDecoder(max_event_size=self.max_event_size), self.strict)
+        return _Reply(SSEDecoder(max_event_size=self.max_event_size), self.strict)
 
     @classmethod
     def create_async_generator(
@@ -139,16 +140,13 @@ def _decode(data: str) -> tuple[str, Any]:
             return message.event, None
 
 
-class DarkAIReply:
-    """One answer in flight."""
-
+class _Reply:
     def __init__(self, decoder: SSEDecoder[ServerSentEvent], strict: bool) -> None:
         self.decoder = decoder
         self._strict = strict
         self._any_text = False
 
     def interpret(self, event: ServerSentEvent, /) -> Iterator[Delta]:
-        """Return the deltas of `event`; see Reply.interpret."""
         try:
             name, data = decode_leniently(_decode, event.data)
         except (msgspec.MsgspecError, RecursionError) as cause:
@@ -171,8 +169,7 @@ class DarkAIReply:
                 pass
 
     def end(self) -> Iterable[Delta]:
-        """Return (): the stream-end ends a reply; see Reply.end."""
-        return ()
+        return ()  # the stream-end ends a reply
 
 
 def _prompt(messages: Messages) -> str:

@@ -18,18 +18,9 @@ from urllib.parse import quote
 import msgspec
 
 from sseparse import EventTooLarge, ServerSentEvent, SSEDecoder, UnknownField
+from sseparse.transports import Request
 
-from ._contract import (
-    BackendError,
-    Delta,
-    Finish,
-    Messages,
-    Reasoning,
-    Request,
-    Text,
-    ToolCall,
-    Usage,
-)
+from ._contract import BackendError, Delta, Finish, Messages, Reasoning, Text, ToolCall, Usage
 from ._json_events import EventData, as_count, object_text, parse_event
 from ._json_service import Service, conversation
 
@@ -96,7 +87,7 @@ class Gemini(Service):
     def request(
         self, messages: Messages, *, model: str | None = None, **options: Unpack[GeminiOptions]
     ) -> Request:
-        """Return the request; see Backend.request.
+        """See Backend.request.
 
         A message has a content, or Gemini's own parts. Messages of the system become the
         systemInstruction, wherever they stand.
@@ -123,9 +114,9 @@ class Gemini(Service):
         path = quote(model if "/" in model else f"models/{model}")
         return self.post(f"/{path}:streamGenerateContent", headers, body, fields, alt="sse")
 
-    def reply(self, content_type: str) -> GeminiReply:
-        """Return a new reply to a body of text/event-stream; see Backend.reply."""
-        return GeminiReply(self.event_stream(content_type), self.max_event_size)
+    def reply(self, content_type: str) -> _Reply:
+        """See Backend.reply."""
+        return _Reply(self.event_stream(content_type), self.max_event_size)
 
 
 def _content(message: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -194,9 +185,7 @@ _STRING = re.compile(r'"(?:[^"\\]|\\.)*+"?')
 _LOST_COLON = re.compile(r'"[ \t]*\n(?=[ \t]*[^\s,:\]}])')
 
 
-class GeminiReply:
-    """One answer in flight."""
-
+class _Reply:
     def __init__(
         self,
         decoder: SSEDecoder[ServerSentEvent | UnknownField],
@@ -213,7 +202,6 @@ class GeminiReply:
         self._max_event_size = max_event_size
 
     def interpret(self, event: ServerSentEvent | UnknownField, /) -> Iterator[Delta]:
-        """Return the deltas of `event`; see Reply.interpret."""
         if isinstance(event, UnknownField):
             event = self._join(event)
         chunk = parse_event(event, _decode)
@@ -230,8 +218,8 @@ class GeminiReply:
                 as_count(usage.candidates_token_count) + as_count(usage.thoughts_token_count),
             )
 
+    # Finish a reply that has a finishReason and no unfinished error.
     def end(self) -> Iterator[Delta]:
-        """Finish a reply that has a finishReason and no unfinished error; see Reply.end."""
         if self._finish_reason is not None and not self._lines:
             yield Finish(self._finish_reason)
 

@@ -14,18 +14,9 @@ from typing import Any, ClassVar, TypedDict, Unpack
 import msgspec
 
 from sseparse import NDJSONDecoder, decoder_for
+from sseparse.transports import Request
 
-from ._contract import (
-    BackendError,
-    Delta,
-    Finish,
-    Messages,
-    Reasoning,
-    Request,
-    Text,
-    ToolCall,
-    Usage,
-)
+from ._contract import BackendError, Delta, Finish, Messages, Reasoning, Text, ToolCall, Usage
 from ._json_events import EventData, as_count, decode_leniently, object_text
 from ._json_service import Service, conversation
 
@@ -87,7 +78,7 @@ class Ollama(Service):
     def request(
         self, messages: Messages, *, model: str | None = None, **options: Unpack[OllamaOptions]
     ) -> Request:
-        """Return the request; see Backend.request."""
+        """See Backend.request."""
         fields: dict[str, Any] = {**options}
         # Ollama silently ignores a parameter outside of `options`.
         names = [name for name in fields if name in OllamaParameters.__annotations__]
@@ -102,11 +93,11 @@ class Ollama(Service):
         headers = {"accept": "application/x-ndjson", **key}
         return self.post("/api/chat", headers, body, fields)
 
-    def reply(self, content_type: str) -> OllamaReply:
-        """Return a new reply to a body of application/x-ndjson; see Backend.reply."""
+    def reply(self, content_type: str) -> _Reply:
+        """See Backend.reply."""
         if not isinstance(decoder_for(content_type), NDJSONDecoder):
             raise ValueError(f"Ollama replies with application/x-ndjson, not {content_type!r}")
-        return OllamaReply(NDJSONDecoder(loads=_decode, max_line_size=self.max_event_size))
+        return _Reply(NDJSONDecoder(loads=_decode, max_line_size=self.max_event_size))
 
 
 class _Function(msgspec.Struct):
@@ -136,15 +127,12 @@ class _Line(EventData):
 _decode = partial(decode_leniently, msgspec.json.Decoder(_Line).decode)
 
 
-class OllamaReply:
-    """One answer in flight."""
-
+class _Reply:
     def __init__(self, decoder: NDJSONDecoder[_Line]) -> None:
         self.decoder = decoder
         self._tool_calls = 0
 
     def interpret(self, line: _Line, /) -> Iterator[Delta]:
-        """Return the deltas of `line`; see Reply.interpret."""
         if line.error is not None:
             raise BackendError(line.error)
         message = line.message or _Message()
@@ -163,5 +151,4 @@ class OllamaReply:
             yield Finish(line.done_reason)
 
     def end(self) -> Iterable[Delta]:
-        """Return (): `"done": true` ends a reply; see Reply.end."""
-        return ()
+        return ()  # `"done": true` ends a reply

@@ -15,8 +15,9 @@ from urllib.parse import quote
 import msgspec
 
 from sseparse import ServerSentEvent, SSEDecoder, UnknownField
+from sseparse.transports import Request
 
-from ._contract import BackendError, Delta, Finish, Messages, Reasoning, Request, Text, Usage
+from ._contract import BackendError, Delta, Finish, Messages, Reasoning, Text, Usage
 from ._json_events import EventData, as_count, parse_event
 from ._json_service import Service, conversation
 from ._tool_calls import ToolCalls
@@ -78,7 +79,7 @@ class OpenAI(Service):
     def request(
         self, messages: Messages, *, model: str | None = None, **options: Unpack[OpenAIOptions]
     ) -> Request:
-        """Return the request; see Backend.request."""
+        """See Backend.request."""
         model = model or self.default_model
         body: dict[str, Any] = {
             "model": model,
@@ -94,9 +95,9 @@ class OpenAI(Service):
         path = f"/openai/deployments/{quote(model, safe='')}/chat/completions"
         return self.post(path, headers, body, options, **{"api-version": self.api_version})
 
-    def reply(self, content_type: str) -> OpenAIReply:
-        """Return a new reply to a body of text/event-stream; see Backend.reply."""
-        return OpenAIReply(self.event_stream(content_type))
+    def reply(self, content_type: str) -> _Reply:
+        """See Backend.reply."""
+        return _Reply(self.event_stream(content_type))
 
 
 class _Part(msgspec.Struct):
@@ -153,16 +154,13 @@ class _Chunk(EventData):
 _decode = msgspec.json.Decoder(_Chunk).decode
 
 
-class OpenAIReply:
-    """One answer in flight."""
-
+class _Reply:
     def __init__(self, decoder: SSEDecoder[ServerSentEvent | UnknownField]) -> None:
         self.decoder = decoder
         self._tool_calls = ToolCalls()
         self._finish_reason: str | None = None
 
     def interpret(self, event: ServerSentEvent | UnknownField, /) -> Iterator[Delta | None]:
-        """Return the deltas of `event`; see Reply.interpret."""
         chunk = parse_event(event, _decode)
         if chunk is None:
             if isinstance(event, ServerSentEvent) and event.data.strip() == "[DONE]":
@@ -177,8 +175,8 @@ class OpenAIReply:
         if groq.error is not None:
             raise BackendError(groq.error)
 
+    # Finish a reply without `[DONE]` that has a finish reason.
     def end(self) -> Iterator[Delta]:
-        """Finish a reply without `[DONE]` that has a finish reason; see Reply.end."""
         if self._finish_reason is not None:
             yield from self._finish()
 

@@ -15,8 +15,9 @@ from typing import Any, ClassVar, TypedDict, Unpack
 import msgspec
 
 from sseparse import ServerSentEvent, SSEDecoder, UnknownField
+from sseparse.transports import Request
 
-from ._contract import BackendError, Delta, Finish, Messages, Reasoning, Request, Text, Usage
+from ._contract import BackendError, Delta, Finish, Messages, Reasoning, Text, Usage
 from ._json_events import EventData, as_count, by_type, parse_event
 from ._json_service import Service, conversation
 from ._tool_calls import ToolCalls
@@ -82,7 +83,7 @@ class OpenAIResponses(Service):
         model: str | None = None,
         **options: Unpack[OpenAIResponsesOptions],
     ) -> Request:
-        """Return the request; see Backend.request."""
+        """See Backend.request."""
         body = {
             "model": model or self.default_model,
             "input": conversation(messages),
@@ -90,9 +91,9 @@ class OpenAIResponses(Service):
         }
         return self.post("/responses", self.key_field("authorization", "Bearer "), body, options)
 
-    def reply(self, content_type: str) -> OpenAIResponsesReply:
-        """Return a new reply to a body of text/event-stream; see Backend.reply."""
-        return OpenAIResponsesReply(self.event_stream(content_type))
+    def reply(self, content_type: str) -> _Reply:
+        """See Backend.reply."""
+        return _Reply(self.event_stream(content_type))
 
 
 class _TextDelta(EventData):
@@ -168,16 +169,13 @@ _SHAPES: Mapping[str, type[EventData]] = {
 _decode = by_type(_SHAPES)
 
 
-class OpenAIResponsesReply:
-    """One answer in flight."""
-
+class _Reply:
     def __init__(self, decoder: SSEDecoder[ServerSentEvent | UnknownField]) -> None:
         self.decoder = decoder
         self._texts: list[str] = []
         self._tool_calls = ToolCalls()
 
     def interpret(self, event: ServerSentEvent | UnknownField, /) -> Iterator[Delta | None]:
-        """Return the deltas of `event`; see Reply.interpret."""
         match parse_event(event, _decode, _SHAPES):
             case _TextDelta(delta=str(text)) if text:
                 self._texts.append(text)
@@ -205,8 +203,7 @@ class OpenAIResponsesReply:
                 pass
 
     def end(self) -> Iterable[Delta]:
-        """Return (): the last event ends a reply; see Reply.end."""
-        return ()
+        return ()  # the last event ends a reply
 
     def _finish(self, name: str, response: _Response) -> Iterator[Delta]:
         # Some servers send text or tool calls only here, others send nothing here.
