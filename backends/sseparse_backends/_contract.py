@@ -78,26 +78,19 @@ class BackendError(RemoteProtocolError):
     text: the reply's text before the error. The driver of the reply sets it.
     """
 
-    SHOWN = 300
-
     def __init__(self, payload: Any, text: str = "") -> None:
         super().__init__(payload, text)
         self.payload = payload
         self.text = text
 
     def __str__(self) -> str:
-        shown = _limited_repr(self.payload)
-        if len(shown) > self.SHOWN:
-            shown = shown[: self.SHOWN] + "…"
-        return f"the service reports an error: {shown}"
+        return f"the service reports an error: {_limited.repr(self.payload):.300}"
 
 
-def _limited_repr(payload: Any) -> str:
-    """Return the repr of a payload, cut in length and depth."""
-    limited = Repr()
-    limited.maxstring = limited.maxother = BackendError.SHOWN
-    limited.maxdict = limited.maxlist = 20
-    return limited.repr(payload)
+# Cuts a payload in length and depth.
+_limited = Repr()
+_limited.maxstring = _limited.maxother = 300
+_limited.maxdict = _limited.maxlist = 20
 
 
 class Reply(Protocol[Event]):

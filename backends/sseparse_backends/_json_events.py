@@ -28,6 +28,13 @@ class EventData(msgspec.Struct):
     error: Any = None
 
 
+class TokenCounts(msgspec.Struct):
+    """The usage, as most services send it."""
+
+    input_tokens: float | None = None
+    output_tokens: float | None = None
+
+
 def by_type(shapes: Mapping[str, type[D]]) -> Callable[[str], D | EventData]:
     """Return a function that decodes an event's data into the shape of its type.
 

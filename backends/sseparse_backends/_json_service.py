@@ -9,15 +9,32 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar, cast, get_type_hints
+from typing import Any, ClassVar, TypedDict, cast, get_type_hints
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
 import msgspec
 
-from sseparse import ServerSentEvent, SSEDecoder, UnknownField, decoder_for
+from sseparse import SSEDecoder, decoder_for
 from sseparse.transports import Request
 
 from ._contract import Messages
+
+
+class OpenAIFields(TypedDict, total=False):
+    """Fields of the request in both of OpenAI's protocols."""
+
+    metadata: Mapping[str, str]
+    parallel_tool_calls: bool
+    prompt_cache_key: str
+    safety_identifier: str
+    service_tier: str
+    store: bool
+    temperature: float
+    tool_choice: str | Mapping[str, Any]
+    tools: Sequence[Mapping[str, Any]]
+    top_logprobs: int
+    top_p: float
+    user: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,13 +79,7 @@ class Service:
         Raises ValueError for a missing key that is required.
         """
         key = self.api_key or ""
-        address = urlsplit(self.base_url)
-        if key and "@" in address.netloc:
-            # Both would be an Authorization field, and transports differ in which one they send.
-            raise ValueError(
-                "base_url must have no user information beside an API key (api_key='' is none)"
-            )
-        at_home = address.hostname == urlsplit(type(self).base_url).hostname
+        at_home = urlsplit(self.base_url).hostname == urlsplit(type(self).base_url).hostname
         if self.needs_key and at_home and not key and not self.extra_headers:
             raise ValueError(
                 f"{type(self).__name__} needs an API key: give it as api_key, or set the "
@@ -105,7 +116,7 @@ class Service:
             raise ValueError(f"messages and options must be JSON values: {error}") from error
         return Request("POST", join_url(self.base_url, path, **query), headers, encoded)
 
-    def event_stream(self, content_type: str) -> SSEDecoder[ServerSentEvent | UnknownField]:
+    def event_stream(self, content_type: str) -> SSEDecoder[Any]:
         """Return the decoder of a reply.
 
         Raises ValueError for another media type than text/event-stream.
@@ -115,10 +126,7 @@ class Service:
                 f"{type(self).__name__} replies with text/event-stream, not {content_type!r}"
             )
         # GPUStack and llama.cpp's older servers send an error as a field line.
-        decoder: SSEDecoder[Any] = SSEDecoder(
-            max_event_size=self.max_event_size, unknown_fields=True
-        )
-        return decoder
+        return SSEDecoder(max_event_size=self.max_event_size, unknown_fields=True)
 
 
 def check_types(instance: Any) -> None:
@@ -163,9 +171,8 @@ def conversation(messages: Messages) -> list[Mapping[str, Any]]:
         case [_, *_] if all(isinstance(message, Mapping) for message in untrusted):
             return [*untrusted]
         case _:
-            raise ValueError(
-                f"messages must be a str or a non-empty list of mappings, got {untrusted!r:.100}"
-            )
+            rule = "messages must be a str or a non-empty list of mappings"
+            raise ValueError(f"{rule}, got {untrusted!r:.100}")
 
 
 _BYTES = (bytes, bytearray, memoryview)

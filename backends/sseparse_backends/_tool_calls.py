@@ -5,7 +5,24 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from itertools import product
 
+import msgspec
+
 from ._contract import ToolCall
+
+
+class FunctionPiece(msgspec.Struct):
+    """A piece of a function's name and arguments."""
+
+    name: str | None = None
+    arguments: str | None = None
+
+
+class CallPiece(msgspec.Struct):
+    """A piece of a tool call, as OpenAI and Cohere send it."""
+
+    index: int | None = None
+    id: str | None = None
+    function: FunctionPiece | None = None
 
 
 @dataclass

@@ -1,8 +1,7 @@
 """Anthropic's messages, and the servers that speak the same protocol.
 
-A reply is a message of blocks: text, thinking, tool calls. Each block starts, grows by deltas and
-stops; then come the stop reason, the usage and `message_stop`. The `type` in the JSON names an
-event, since some servers leave out the event type.
+A reply is a message of blocks: text, thinking, tool calls. Each block starts and grows by deltas.
+The `type` in the JSON names an event, since some servers leave out the event type.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from sseparse import ServerSentEvent, SSEDecoder, UnknownField
 from sseparse.transports import Request
 
 from ._contract import Delta, Finish, Messages, Reasoning, Text, ToolCall, Usage
-from ._json_events import EventData, as_count, by_type, object_text, parse_event
+from ._json_events import EventData, TokenCounts, as_count, by_type, object_text, parse_event
 from ._json_service import Service, conversation
 
 
@@ -93,13 +92,8 @@ class Anthropic(Service):
         return _Reply(self.event_stream(content_type))
 
 
-class _Usage(msgspec.Struct):
-    input_tokens: float | None = None
-    output_tokens: float | None = None
-
-
 class _Start(msgspec.Struct):
-    usage: _Usage | None = None
+    usage: TokenCounts | None = None
 
 
 class _Part(msgspec.Struct):
@@ -120,16 +114,12 @@ class _Event(EventData):
     message: _Start | None = None
     content_block: _Part | None = None
     delta: _Part | None = None
-    usage: _Usage | None = None
+    usage: TokenCounts | None = None
 
 
 _TYPES = (
-    "message_start",
-    "content_block_start",
-    "content_block_delta",
-    "message_delta",
-    "message_stop",
-)
+    "message_start content_block_start content_block_delta message_delta message_stop"
+).split()
 _decode = by_type(dict.fromkeys(_TYPES, _Event))
 
 
@@ -145,7 +135,7 @@ class _Reply:
 
     def interpret(self, event: ServerSentEvent | UnknownField, /) -> Iterator[Delta | None]:
         match parse_event(event, _decode, _TYPES):
-            case _Event(type="message_start", message=_Start(usage=_Usage() as usage)):
+            case _Event(type="message_start", message=_Start(usage=TokenCounts() as usage)):
                 yield self._count(usage)
             case _Event(type="content_block_start", index=index, content_block=_Part() as block):
                 # A new block replaces the one of the same index, or of none.
@@ -171,7 +161,7 @@ class _Reply:
     def end(self) -> Iterable[Delta]:
         return ()  # `message_stop` ends a reply
 
-    def _count(self, usage: _Usage) -> Usage:
+    def _count(self, usage: TokenCounts) -> Usage:
         # Counts are totals. The last event may leave some out, or repeat them as zero.
         self._usage = Usage(
             as_count(usage.input_tokens) or self._usage.input_tokens,

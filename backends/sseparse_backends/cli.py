@@ -26,12 +26,7 @@ from .demo import DemoServer
 
 @click.command()
 @click.argument("prompt")
-@click.option(
-    "--backend",
-    default="darkai",
-    show_default=True,
-    help="Name of the backend; `sseparse backends` lists them.",
-)
+@click.option("--backend", default="darkai", show_default=True, help="Name of the backend.")
 @click.option("--model", help="Model; by default the backend's.")
 @click.option("--base-url", metavar="URL", help="Address of the service, if not its public one.")
 @click.option(
@@ -54,7 +49,6 @@ from .demo import DemoServer
 @async_backend
 @click.option(
     "--timeout",
-    "limit",
     type=click.FloatRange(min=0, min_open=True),
     default=600.0,
     show_default=True,
@@ -71,8 +65,9 @@ from .demo import DemoServer
 def chat(async_backend: str, **arguments: Any) -> None:
     """Send PROMPT to a chat service and print the reply as it arrives.
 
-    The model's reasoning goes to standard error, dimmed. The API key comes from the backend's
-    environment variable, unless --backend-option api_key=KEY is given.
+    `sseparse backends` lists the backends. The model's reasoning goes to standard error, dimmed.
+    The API key comes from the backend's environment variable, unless --backend-option api_key=KEY
+    is given.
     """
     run(partial(_chat, **arguments), async_backend)
 
@@ -80,24 +75,15 @@ def chat(async_backend: str, **arguments: Any) -> None:
 async def _chat(
     prompt: str,
     backend: str,
-    model: str | None,
     base_url: str | None,
     options: Sequence[str],
     backend_options: Sequence[str],
     usage: bool,
-    proxy: str | None,
     demo: bool,
-    limit: float,
-    retries: int,
+    **arguments: Any,
 ) -> None:
     async with AsyncExitStack() as stack:
         backend_arguments = dict(map(_parse_option, backend_options))
-        arguments: dict[str, Any] = {
-            "model": model,
-            "proxy": proxy,
-            "timeout": limit,
-            "retries": retries,
-        }
         arguments |= dict(map(_parse_option, options))
         if base_url is not None:
             backend_arguments["base_url"] = base_url
@@ -107,8 +93,7 @@ async def _chat(
             server = await stack.enter_async_context(DemoServer())
             backend_arguments["api_endpoint"] = server.url
             # A proxy from the environment does not reach this machine.
-            arguments["transport"] = HTTPX2Transport(proxy=proxy, trust_env=False)
-            arguments["proxy"] = None
+            arguments["transport"] = HTTPX2Transport(proxy=arguments.pop("proxy"), trust_env=False)
         try:
             reply = stream(get_backend(backend, **backend_arguments), prompt, **arguments)
         except TypeError as error:
@@ -149,11 +134,10 @@ async def _print(reply: ReplyStream) -> float | None:
                 click.echo(err=other)
                 lines.remove(other)
             lines.add(err)
+            words = safe_for(delta.text, sys.stderr if err else sys.stdout)
             if err:
-                thought = styled(safe_for(delta.text, sys.stderr), sys.stderr, dim=True)
-                click.echo(thought, nl=False, err=True, color=True)
-            else:
-                click.echo(safe_for(delta.text, sys.stdout), nl=False, color=True)
+                words = styled(words, sys.stderr, dim=True)
+            click.echo(words, nl=False, err=err, color=True)
     finally:
         for err in lines:
             click.echo(err=err)

@@ -1,7 +1,6 @@
 """Cohere's chat, version 2.
 
-A reply is a message of contents, a plan and tool calls, each in pieces, and `message-end`. The
-`[DONE]` after it is not read.
+Content, plan and tool calls come in pieces, then `message-end`. `[DONE]` after it is not read.
 """
 
 from __future__ import annotations
@@ -16,9 +15,9 @@ from sseparse import ServerSentEvent, SSEDecoder, UnknownField
 from sseparse.transports import Request
 
 from ._contract import BackendError, Delta, Finish, Messages, Reasoning, Text, Usage
-from ._json_events import EventData, as_count, by_type, parse_event
+from ._json_events import EventData, TokenCounts, as_count, by_type, parse_event
 from ._json_service import Service, conversation
-from ._tool_calls import ToolCalls
+from ._tool_calls import CallPiece, FunctionPiece, ToolCalls
 
 
 class CohereOptions(TypedDict, total=False):
@@ -81,31 +80,16 @@ class _Content(msgspec.Struct):
     thinking: str | None = None
 
 
-class _Function(msgspec.Struct):
-    name: str | None = None
-    arguments: str | None = None
-
-
-class _ToolCall(msgspec.Struct):
-    id: str | None = None
-    function: _Function | None = None
-
-
 class _Message(msgspec.Struct):
     # Objects in the deltas, empty lists in `message-start`.
     content: _Content | list[Any] | None = None
-    tool_calls: _ToolCall | list[Any] | None = None
+    tool_calls: CallPiece | list[Any] | None = None
     tool_plan: str | None = None
 
 
-class _Tokens(msgspec.Struct):
-    input_tokens: float | None = None
-    output_tokens: float | None = None
-
-
 class _Usage(msgspec.Struct):
-    tokens: _Tokens | None = None
-    billed_units: _Tokens | None = None
+    tokens: TokenCounts | None = None
+    billed_units: TokenCounts | None = None
 
 
 class _Delta(msgspec.Struct):
@@ -121,13 +105,8 @@ class _Event(EventData):
 
 
 _TYPES = (
-    "content-start",
-    "content-delta",
-    "tool-plan-delta",
-    "tool-call-start",
-    "tool-call-delta",
-    "message-end",
-)
+    "content-start content-delta tool-plan-delta tool-call-start tool-call-delta message-end"
+).split()
 _decode = by_type(dict.fromkeys(_TYPES, _Event))
 
 
@@ -156,8 +135,8 @@ class _Reply:
                 yield Reasoning(message.content.thinking)
             if message.content.text:
                 yield Text(message.content.text)
-        if isinstance(message.tool_calls, _ToolCall):
-            call, function = message.tool_calls, message.tool_calls.function or _Function()
+        if isinstance(message.tool_calls, CallPiece):
+            call, function = message.tool_calls, message.tool_calls.function or FunctionPiece()
             self._tool_calls.add(index, call.id, function.name, function.arguments)
             yield None
 

@@ -1,8 +1,7 @@
 """DarkAI: an LLM chat service that streams its text as server-sent events.
 
-A reply is a stream of JSON objects in the data of events: `{"event": "text-chunk", "data":
-{"text": ...}}` for each piece of text, and `{"event": "stream-end"}` when it is complete. A
-`final-response` repeats the whole text; it counts if no text-chunk came.
+Each piece of text is an event `{"event": "text-chunk", "data": {"text": ...}}`. A `final-response`
+repeats the whole text; it counts if no text-chunk came. `{"event": "stream-end"}` ends the reply.
 """
 
 from __future__ import annotations
@@ -124,20 +123,11 @@ class _Content(msgspec.Struct):
     message: str = ""
 
 
-_decode_message = msgspec.json.Decoder(_Message).decode
-_decode_content = msgspec.json.Decoder(_Content).decode
-
-
 def _decode(data: str) -> tuple[str, Any]:
     """Return the name of an event, and its content or error."""
-    message = _decode_message(data)
-    match message.event:
-        case "text-chunk" | "final-response":
-            return message.event, _decode_content(message.data)
-        case "error":
-            return message.event, msgspec.json.decode(message.data)
-        case _:
-            return message.event, None
+    message = msgspec.json.decode(data, type=_Message)
+    has_text = message.event in ("text-chunk", "final-response")
+    return message.event, msgspec.json.decode(message.data, type=_Content if has_text else Any)
 
 
 class _Reply:
@@ -174,16 +164,11 @@ class _Reply:
 
 def _prompt(messages: Messages) -> str:
     """Return DarkAI's single text: one message verbatim, or a transcript of several."""
-    turns: list[tuple[str, str]] = []
-    for message in conversation(messages):
-        match message:
-            case {"role": str(role), "content": str(content)}:
-                turns.append((role, content))
-            case _:
-                raise ValueError(
-                    f"messages must each have a role and a content of text, got {message!r:.100}"
-                )
+    turns = conversation(messages)
+    for turn in turns:
+        if not isinstance(turn.get("role"), str) or not isinstance(turn.get("content"), str):
+            raise ValueError(f"messages must each have a role and a text, got {turn!r:.100}")
     if len(turns) == 1:
-        return turns[0][1]
-    lines = [f"{role.capitalize()}: {content}" for role, content in turns]
+        return str(turns[0]["content"])
+    lines = [f"{turn['role'].capitalize()}: {turn['content']}" for turn in turns]
     return "\n".join([*lines, "Assistant:"])

@@ -1,10 +1,7 @@
 """Google's Gemini.
 
-A reply is a stream of JSON objects in the data of events. Each has parts of the content in
-`candidates[0]`, and the usage so far; one of the last has a `finishReason`. The end of the body
-ends the reply.
-
-An error in the middle of a stream may be bare JSON: its lines stand in the stream without `data:`.
+The end of the body ends a reply that has a `finishReason`. An error in the middle of a stream may
+be bare JSON: its lines stand in the stream without `data:`.
 """
 
 from __future__ import annotations
@@ -24,13 +21,7 @@ from ._contract import BackendError, Delta, Finish, Messages, Reasoning, Text, T
 from ._json_events import EventData, as_count, object_text, parse_event
 from ._json_service import Service, conversation
 
-_ROLES = {
-    "assistant": "model",
-    "developer": "system",
-    "model": "model",
-    "system": "system",
-    "user": "user",
-}
+_ROLES = {"assistant": "model", "developer": "system"}
 
 
 class GenerationConfig(TypedDict, total=False):
@@ -124,14 +115,14 @@ def _content(message: Mapping[str, Any]) -> Mapping[str, Any]:
     match message:
         case {"parts": [*_]}:
             return message
-        case {"role": str(role), "content": str(text), **rest} if role in _ROLES and not rest:
-            return {"role": _ROLES[role], "parts": [{"text": text}]}
-        case {"role": str(role), "content": [*parts], **rest} if role in _ROLES and not rest:
-            return {"role": _ROLES[role], "parts": [*map(_part, parts)]}
+        case {"role": str(role), "content": str(text), **rest} if not rest:
+            return {"role": _ROLES.get(role, role), "parts": [{"text": text}]}
+        case {"role": str(role), "content": [*parts], **rest} if not rest:
+            return {"role": _ROLES.get(role, role), "parts": [*map(_part, parts)]}
         case _:
             raise ValueError(
-                f"messages must each have a role ({', '.join(_ROLES)}) and a content, or Gemini's "
-                f"own parts, got {message!r:.100}"
+                "messages must each have only a role and a content, or Gemini's own parts, "
+                f"got {message!r:.100}"
             )
 
 

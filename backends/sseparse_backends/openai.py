@@ -1,15 +1,14 @@
 """OpenAI's chat completions, and the many servers that speak the same protocol.
 
-A reply is a stream of JSON objects, "chunks", in the data of events. Each has a piece of the text
-in `choices[0].delta`; the last of them a `finish_reason`. Then may come the usage, in a chunk
-without choices, and `[DONE]`. Some servers leave that out: then the end of the body ends the reply.
+The last piece has a `finish_reason`. Then may come the usage, in a chunk without choices, and
+`[DONE]`. Some servers leave that out: then the end of the body ends the reply.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, TypedDict, Unpack
+from typing import Any, ClassVar, Unpack
 from urllib.parse import quote
 
 import msgspec
@@ -19,11 +18,11 @@ from sseparse.transports import Request
 
 from ._contract import BackendError, Delta, Finish, Messages, Reasoning, Text, Usage
 from ._json_events import EventData, as_count, parse_event
-from ._json_service import Service, conversation
-from ._tool_calls import ToolCalls
+from ._json_service import OpenAIFields, Service, conversation
+from ._tool_calls import CallPiece, FunctionPiece, ToolCalls
 
 
-class OpenAIOptions(TypedDict, total=False):
+class OpenAIOptions(OpenAIFields, total=False):
     """Fields of the request, beside those that OpenAI's arguments set."""
 
     frequency_penalty: float
@@ -31,24 +30,12 @@ class OpenAIOptions(TypedDict, total=False):
     logprobs: bool
     max_completion_tokens: int
     max_tokens: int
-    metadata: Mapping[str, str]
-    parallel_tool_calls: bool
     prediction: Mapping[str, Any]
     presence_penalty: float
-    prompt_cache_key: str
     reasoning_effort: str
     response_format: Mapping[str, Any]
-    safety_identifier: str
     seed: int
-    service_tier: str
     stop: str | Sequence[str]
-    store: bool
-    temperature: float
-    tool_choice: str | Mapping[str, Any]
-    tools: Sequence[Mapping[str, Any]]
-    top_logprobs: int
-    top_p: float
-    user: str
     verbosity: str
     web_search_options: Mapping[str, Any]
 
@@ -107,24 +94,13 @@ class _Part(msgspec.Struct):
     thinking: list[_Part] | None = None
 
 
-class _Function(msgspec.Struct):
-    name: str | None = None
-    arguments: str | None = None
-
-
-class _ToolCall(msgspec.Struct):
-    index: int | None = None
-    id: str | None = None
-    function: _Function | None = None
-
-
 class _Delta(msgspec.Struct):
     content: str | list[_Part] | None = None
     refusal: str | None = None
     # The same under two names: the first is DeepSeek's, the second OpenRouter's.
     reasoning_content: str | None = None
     reasoning: str | None = None
-    tool_calls: list[_ToolCall] | None = None
+    tool_calls: list[CallPiece] | None = None
 
 
 class _Choice(msgspec.Struct):
@@ -184,19 +160,16 @@ class _Reply:
         delta = choice.delta or _Delta()
         if reasoning := delta.reasoning_content or delta.reasoning:
             yield Reasoning(reasoning)
-        if isinstance(delta.content, str):
-            if delta.content:
-                yield Text(delta.content)
-        else:
-            for part in delta.content or ():
-                if thought := "".join(thought.text or "" for thought in part.thinking or ()):
-                    yield Reasoning(thought)
-                if part.text:
-                    yield Text(part.text)
+        content = delta.content or []
+        for part in [_Part(content)] if isinstance(content, str) else content:
+            if thought := "".join(thought.text or "" for thought in part.thinking or ()):
+                yield Reasoning(thought)
+            if part.text:
+                yield Text(part.text)
         if delta.refusal:
             yield Text(delta.refusal)
         for call in delta.tool_calls or ():
-            function = call.function or _Function()
+            function = call.function or FunctionPiece()
             self._tool_calls.add(call.index, call.id, function.name, function.arguments)
             yield None
         if choice.error is not None or choice.finish_reason == "error":

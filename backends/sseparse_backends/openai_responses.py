@@ -1,8 +1,7 @@
 """OpenAI's Responses API, and the servers that speak the same protocol.
 
-A reply is a stream of JSON objects, each with its `type`, in the data of events. Text, reasoning
-and tool calls come in pieces; a tool call comes again as a whole when it is done. The last event,
-such as `response.completed`, repeats the whole response; some servers send parts only there.
+Text, reasoning and tool calls come in pieces; a tool call comes again as a whole when it is done.
+The last event, such as `response.completed`, repeats the whole response.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import Any, ClassVar, TypedDict, Unpack
+from typing import Any, ClassVar, Unpack
 
 import msgspec
 
@@ -18,12 +17,12 @@ from sseparse import ServerSentEvent, SSEDecoder, UnknownField
 from sseparse.transports import Request
 
 from ._contract import BackendError, Delta, Finish, Messages, Reasoning, Text, Usage
-from ._json_events import EventData, as_count, by_type, parse_event
-from ._json_service import Service, conversation
+from ._json_events import EventData, TokenCounts, as_count, by_type, parse_event
+from ._json_service import OpenAIFields, Service, conversation
 from ._tool_calls import ToolCalls
 
 
-class OpenAIResponsesOptions(TypedDict, total=False):
+class OpenAIResponsesOptions(OpenAIFields, total=False):
     """Fields of the request, beside those that OpenAIResponses' arguments set."""
 
     background: bool
@@ -33,27 +32,15 @@ class OpenAIResponsesOptions(TypedDict, total=False):
     instructions: str
     max_output_tokens: int
     max_tool_calls: int
-    metadata: Mapping[str, str]
     moderation: Mapping[str, Any]
-    parallel_tool_calls: bool
     previous_response_id: str
     prompt: Mapping[str, Any]
-    prompt_cache_key: str
     prompt_cache_options: Mapping[str, Any]
     prompt_cache_retention: str
     reasoning: Mapping[str, Any]
-    safety_identifier: str
-    service_tier: str
-    store: bool
     stream_options: Mapping[str, Any]
-    temperature: float
     text: Mapping[str, Any]
-    tool_choice: str | Mapping[str, Any]
-    tools: Sequence[Mapping[str, Any]]
-    top_logprobs: int
-    top_p: float
     truncation: str
-    user: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,11 +115,6 @@ class _OutputItem(EventData):
     item: _Item = msgspec.field(default_factory=_Item)
 
 
-class _Usage(msgspec.Struct):
-    input_tokens: float | None = None
-    output_tokens: float | None = None
-
-
 class _IncompleteDetails(msgspec.Struct):
     reason: str | None = None
 
@@ -140,7 +122,7 @@ class _IncompleteDetails(msgspec.Struct):
 class _Response(EventData):
     status: str | None = None
     output: list[_Item] | None = None
-    usage: _Usage | None = None
+    usage: TokenCounts | None = None
     incomplete_details: _IncompleteDetails | None = None
 
 
@@ -222,14 +204,10 @@ class _Reply:
 
 
 def _add_call(tool_calls: ToolCalls, index: int | None, item: _Item) -> None:
-    match item:
-        case (
-            _Item(type="function_call", arguments=str() | None as arguments)
-            | _Item(type="custom_tool_call", input=str() | None as arguments)
-        ):
-            tool_calls.add(index, item.call_id, item.name, arguments, whole=True)
-        case _:
-            pass
+    arguments = item.input if item.type == "custom_tool_call" else item.arguments
+    is_call = item.type in ("function_call", "custom_tool_call")
+    if is_call and (arguments is None or isinstance(arguments, str)):
+        tool_calls.add(index, item.call_id, item.name, arguments, whole=True)
 
 
 def _texts(item: _Item) -> Iterator[str]:

@@ -166,7 +166,7 @@ def test_no_message_is_a_value_error(messages: Any) -> None:
 def test_message_without_role_and_content_in_text_is_a_value_error(
     malformed: dict[str, Any], before: list[dict[str, Any]]
 ) -> None:
-    with pytest.raises(ValueError, match="must each have a role and a content of text"):
+    with pytest.raises(ValueError, match="must each have a role and a text"):
         DarkAI().request([*before, malformed])
 
 

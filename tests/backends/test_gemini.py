@@ -297,14 +297,13 @@ def test_messages_have_parts_and_geminis_roles() -> None:
     "message",
     [
         {"role": "tool", "content": "12", "tool_call_id": "a"},
-        {"role": "narrator", "content": "Hi"},
         {"role": "assistant", "content": None, "tool_calls": []},
         {"role": "assistant", "content": "Hi", "tool_calls": []},
         {"role": "user", "parts": "Hi"},
     ],
 )
 def test_message_that_gemini_cannot_have_is_a_value_error(message: Any) -> None:
-    with pytest.raises(ValueError, match="messages must each have a role"):
+    with pytest.raises(ValueError, match="messages must each have only a role"):
         sent([{"role": "user", "content": "Hi"}, message])
 
 

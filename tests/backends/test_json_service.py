@@ -154,14 +154,6 @@ def test_service_that_needs_none_does_without_a_key_anywhere() -> None:
     assert Keyless(api_key="k").key_field("x") == {"x": "k"}
 
 
-def test_user_information_is_in_place_of_a_key() -> None:
-    base_url = "https://user:secret@127.0.0.1"
-    with pytest.raises(ValueError, match="no user information beside an API key") as caught:
-        Example(base_url=base_url, api_key="k").request()
-    assert "secret" not in str(caught.value)
-    assert Example(base_url=base_url, api_key="").request().url == f"{base_url}/chat"
-
-
 # A service is a value: it can be compared, copied and shown.
 
 SECRETIVE = Example(
