@@ -213,7 +213,9 @@ class AsyncItems(Generic[T]):
         except BaseException as error:
             # A cancelled generator is finished: going on would look like the end of the stream.
             if isinstance(self._chunks, AsyncGenerator):
-                self._error = LocalProtocolError(f"the iteration was ended before by {error!r}")
+                self._error = LocalProtocolError(
+                    f"an earlier step ended the iteration by {type(error).__name__}"
+                )
             raise
 
     async def aclose(self) -> None:
@@ -240,12 +242,13 @@ def _async_chunks(source: Any) -> AsyncIterator[Any]:
     if hasattr(source, "aiter_bytes"):
         chunks: AsyncIterator[Any] = source.aiter_bytes()
         return chunks
+    is_sync = hasattr(source, "__iter__") and not hasattr(source, "__aiter__")
     # Before `read`: aiohttp's content has that too, and its response has one for the whole body.
-    for reader in (source, getattr(source, "content", None)):
+    # The content of a response of requests would be the whole body.
+    for reader in (source, None if is_sync else getattr(source, "content", None)):
         iter_any = getattr(reader, "iter_any", None)
         if iter_any is not None:
             return aiter(iter_any())
-    is_sync = hasattr(source, "__iter__") and not hasattr(source, "__aiter__")
     # Before iteration, which is by line for readers and files, and fails on long lines.
     for name in ("read1", "read"):
         read = getattr(source, name, None)

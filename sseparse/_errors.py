@@ -135,5 +135,5 @@ class UnexpectedResponse(RemoteProtocolError):
         if 300 <= self.status < 400 and (location := self.headers.get("location")):
             message += f" (redirects to {redacted_location(location)[: self.SHOWN]})"
         if self.retry_after is not None and self.retry_after > 0:
-            message += f" (retry after {self.retry_after:.0f} seconds)"
+            message += f" (retry after {self.retry_after:.3g} seconds)"
         return one_line(message)

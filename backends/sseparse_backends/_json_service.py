@@ -79,7 +79,16 @@ class Service:
         Raises ValueError for a missing key that is required.
         """
         key = self.api_key or ""
-        at_home = urlsplit(self.base_url).hostname == urlsplit(type(self).base_url).hostname
+        if key != key.strip() or not key.isprintable():
+            raise ValueError(
+                f"api_key, or {self.key_variable}, must have no control characters, and no white "
+                "space around it"
+            )
+        address = urlsplit(self.base_url)
+        if key and "@" in address.netloc:
+            # Both would be an Authorization field, and transports differ in which one they send.
+            raise ValueError("base_url must have no user information beside an API key")
+        at_home = address.hostname == urlsplit(type(self).base_url).hostname
         if self.needs_key and at_home and not key and not self.extra_headers:
             raise ValueError(
                 f"{type(self).__name__} needs an API key: give it as api_key, or set the "

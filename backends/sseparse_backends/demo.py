@@ -15,6 +15,7 @@ import socket
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from dataclasses import dataclass
 from importlib import import_module
+from types import TracebackType
 from typing import Any, Literal
 
 import anyio
@@ -23,6 +24,8 @@ import sniffio
 from hypercorn.config import Config, Sockets
 
 from sseparse import encode_comment, encode_event
+
+from .darkai import DarkAI
 
 # Time limit for stopping the server, in seconds.
 _STOP_TIMEOUT = 5.0
@@ -70,17 +73,30 @@ class DemoApp:
         while (message := await receive()).get("more_body"):
             body += message["body"]
         body += message.get("body", b"")
+        async with anyio.create_task_group() as tasks:
+            # ASGI servers do not stop an application when its client disconnects.
+            tasks.start_soon(_wait_for_disconnect, receive, tasks.cancel_scope)
+            await self._respond(body, send)
+            tasks.cancel_scope.cancel()
+
+    async def _respond(self, body: bytes, send: _Send) -> None:
         if self.html:
             page = b"<!doctype html><title>Welcome</title><h1>Nothing to see here</h1>"
             await _send_page(send, 200, b"text/html; charset=utf-8", page)
             return
         if self.status != 200:
-            await _refuse(send, self.status, "The demo server was told to refuse.")
+            error = {"error": {"message": "The demo server was told to refuse.", "code": "demo"}}
+            await _send_page(send, self.status, b"application/json", msgspec.json.encode(error))
             return
         try:
             query = msgspec.json.decode(body, type=_Query)
         except (msgspec.MsgspecError, RecursionError) as problem:
-            await _refuse(send, 400, f"invalid request: {problem}")
+            error = {"error": {"message": f"invalid request: {problem}"}}
+            await _send_page(send, 400, b"application/json", msgspec.json.encode(error))
+            return
+        if query.model not in DarkAI.models:
+            error = {"error": {"message": f"unknown model {query.model!r}"}}
+            await _send_page(send, 404, b"application/json", msgspec.json.encode(error))
             return
         headers = [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-store")]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
@@ -147,9 +163,10 @@ async def _send_page(send: _Send, status: int, content_type: bytes, body: bytes)
     await send({"type": "http.response.body", "body": body, "more_body": False})
 
 
-async def _refuse(send: _Send, status: int, message: str) -> None:
-    error = {"error": {"message": message, "code": "demo"}}
-    await _send_page(send, status, b"application/json", msgspec.json.encode(error))
+async def _wait_for_disconnect(receive: _Receive, scope: anyio.CancelScope) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    scope.cancel()
 
 
 async def _live(receive: _Receive, send: _Send) -> None:
@@ -179,7 +196,12 @@ class DemoServer:
         self._tasks.start_soon(self._serve)
         return self
 
-    async def __aexit__(self, *exc_info: object) -> None:
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
         self._stop.set()
         self._tasks.cancel_scope.shield = True
         self._serving.deadline = anyio.current_time() + _STOP_TIMEOUT

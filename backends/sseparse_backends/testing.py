@@ -3,7 +3,9 @@
     def test_parrot() -> None:
         check(Parrot(), BODY, text="Pretty Polly", error=b'data: {"error": "no seed"}\\n\\n')
 
-`check` raises AssertionError for a broken promise, from the backend's own error if there is one.
+`check` takes a body as the service sends it, written by hand or recorded, and raises
+AssertionError for a broken promise, from the backend's own error if there is one. It needs no
+key, no event loop and no network.
 """
 
 from __future__ import annotations
@@ -11,14 +13,24 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import product, zip_longest
-from types import SimpleNamespace
 from typing import Any
 
 from sseparse import Comment, IncompleteStream, UnknownField
 from sseparse.client import Attempts, Limits, State
 from sseparse.transports import Request
 
-from ._contract import Backend, BackendError, Delta, Finish, Reasoning, Text, ToolCall, Usage
+from ._contract import (
+    Backend,
+    BackendError,
+    Delta,
+    Finish,
+    Messages,
+    Reasoning,
+    Reply,
+    Text,
+    ToolCall,
+    Usage,
+)
 from ._exchange import Exchange
 
 __all__ = ["Outcome", "check", "receive"]
@@ -88,7 +100,7 @@ def check(
 
     - `reply` ignores the media type's case and parameters, and refuses an HTML page.
     - `request` accepts a str and a list of messages, and raises TypeError for an unknown option.
-    - The text is `text`, and tool calls are numbered from 0.
+    - The text is `text`, tool calls are numbered from 0, and Finish is the last delta.
     - Replies share no state.
     - Deltas and error do not depend on how the body is cut into chunks.
     - A body that ends early, at any byte, gives the deltas so far and no incomplete tool call,
@@ -107,6 +119,9 @@ def check(
 
     whole = received(body)
     _expect_outcome(whole, text, raises)
+    if whole.finish is not None:
+        _expect_finish_last(backend.reply(content_type), body)
+    _expect_same(received(body), whole, "of a second reply", "of the first one")
     for size in (1, 2, 3, 7, 100, 1000):
         chunks = [body[start : start + size] for start in range(0, len(body), size)]
         _expect_same(received(*chunks), whole, f"in chunks of {size} bytes", "in one chunk")
@@ -125,7 +140,7 @@ def check(
         _expect_same(received(start, b"", rest), whole, how, "in one chunk")
         _expect_incomplete(received(start), whole, position)
     if error is not None:
-        for position in _ends_of_events(backend, body, content_type):
+        for position in _ends_of_events(backend, body, content_type, every):
             start, how = body[:position], f"with an error after {position} bytes"
             outcome = received(start, error)
             _expect_error(outcome, received(start), how)
@@ -133,20 +148,30 @@ def check(
     return whole
 
 
-def _streaming(backend: Backend, content_type: str) -> Attempts[Delta]:
-    def request(*_: Any, **__: Any) -> Request:
-        return Request("POST", "http://127.0.0.1/")  # the backend's own may need a key
+class _Keyless:
+    """The backend with a request that needs no key: only its replies are tested."""
 
-    keyless: Any = SimpleNamespace(request=request, reply=backend.reply, default_model="")
-    attempts = Attempts(Exchange(keyless, ""), Limits())
+    def __init__(self, backend: Backend) -> None:
+        self.name = backend.name
+        self.default_model = backend.default_model
+        self.models = backend.models
+        self.reply = backend.reply
+
+    def request(self, messages: Messages, *, model: str | None = None, **options: Any) -> Request:
+        return Request("POST", "http://127.0.0.1/")
+
+
+def _streaming(backend: Backend, content_type: str) -> Attempts[Delta]:
+    attempts = Attempts(Exchange(_Keyless(backend), ""), Limits())
     attempts.receive_response(200, {"content-type": content_type})
     _expect(attempts.state is State.OPEN, f"reply({content_type!r}) raises ValueError")
     return attempts
 
 
-def _ends_of_events(backend: Backend, body: bytes, content_type: str) -> Iterator[int]:
-    """Yield the ends of the reply's events."""
+def _ends_of_events(backend: Backend, body: bytes, content_type: str, every: int) -> Iterator[int]:
+    """Yield the ends of the reply's events, at least `every` bytes apart."""
     yield 0
+    last = 0
     decoder = backend.reply(content_type).decoder
     attempts = _streaming(backend, content_type)
     for end in range(1, len(body) + 1):
@@ -154,8 +179,9 @@ def _ends_of_events(backend: Backend, body: bytes, content_type: str) -> Iterato
         if attempts.state is State.CLOSED:
             return
         items = decoder.feed(body[end - 1 : end])
-        if any(not isinstance(item, Comment | UnknownField) for item in items):
+        if end - last >= every and any(not isinstance(i, Comment | UnknownField) for i in items):
             yield end
+            last = end
 
 
 def _expect(condition: bool, message: str, cause: Exception | None = None) -> None:
@@ -168,12 +194,15 @@ def _expect_replies(backend: Backend, content_type: str) -> None:
     media_type = content_type.partition(";")[0].strip()
     for same in (content_type, f"{media_type.upper()};charset=utf-8"):
         try:
-            backend.reply(same)
+            first, second = backend.reply(same), backend.reply(same)
         except ValueError as error:
             raise AssertionError(
                 f"reply() refuses {same!r}: content_type must be the service's, and reply() must "
                 "ignore its case and parameters"
             ) from error
+        _expect(first.decoder is not second.decoder, "two replies share a decoder")
+        how = "the reply must have a method end(); it returns () if only events end a reply"
+        _expect(callable(getattr(first, "end", None)), how)
     try:
         backend.reply("text/html; charset=utf-8")
     except ValueError:
@@ -182,7 +211,7 @@ def _expect_replies(backend: Backend, content_type: str) -> None:
 
 
 def _expect_requests(backend: Backend) -> None:
-    prompts: list[Any] = ["Hi", [{"role": "user", "content": "Hi"}]]
+    prompts: list[Messages] = ["Hi", [{"role": "user", "content": "Hi"}]]
     for messages, model in product(prompts, (None, backend.default_model)):
         try:
             request: Any = backend.request(messages, model=model)
@@ -207,15 +236,40 @@ def _expect_outcome(whole: Outcome, text: str, raises: type[Exception] | None) -
     else:
         how = f"the body must raise {raises.__name__}, but raises {whole.error!r}"
         _expect(isinstance(whole.error, raises), how, whole.error)
-    # An untyped backend may return anything.
-    deltas: tuple[Any, ...] = whole.deltas
-    for delta in deltas:
-        how = f"deltas must be Text, Reasoning, ToolCall, Usage or Finish, got {delta!r}"
-        _expect(isinstance(delta, Delta), how)
+    for delta in whole.deltas:
+        _expect(
+            _is_delta(delta),
+            f"deltas must be Text, Reasoning, ToolCall, Usage or Finish, got {delta!r}",
+        )
     _expect(whole.text == text, f"the text must be {text!r}, got {whole.text!r}")
     numbers = [delta.index for delta in whole.deltas if isinstance(delta, ToolCall)]
-    how = f"tool calls must be numbered from 0, got {numbers}"
-    _expect(numbers == list(range(len(numbers))), how)
+    _expect(
+        numbers == list(range(len(numbers))),
+        f"tool calls must be numbered from 0, got {numbers}",
+    )
+
+
+def _is_delta(item: object) -> bool:
+    # An untyped backend may return anything.
+    return isinstance(item, Delta)
+
+
+def _expect_finish_last(reply: Reply[Any], body: bytes) -> None:
+    for deltas in map(list, _steps(reply, body)):
+        if any(isinstance(delta, Finish) for delta in deltas):
+            last = deltas[-1]
+            _expect(
+                isinstance(last, Finish), f"Finish must be the last delta, got {last!r} after it"
+            )
+            return
+
+
+def _steps(reply: Reply[Any], body: bytes) -> Iterator[Iterable[Delta | None]]:
+    """Yield the deltas of each event, and those of the end."""
+    for start in range(len(body)):
+        yield from map(reply.interpret, reply.decoder.feed(body[start : start + 1]))
+    yield from map(reply.interpret, reply.decoder.close())
+    yield reply.end()
 
 
 def _expect_same(outcome: Outcome, expected: Outcome, how: str, otherwise: str) -> None:
@@ -233,17 +287,20 @@ def _expect_incomplete(early: Outcome, whole: Outcome, position: int) -> None:
     how = f"a body that ends after {position} bytes"
     content, expected = _content(early), _content(whole)
     if early.error is None:
-        message = f"{how} must be incomplete, but looks finished with the text {early.text!r}"
-        _expect(position > 0 and content == expected, message)
+        _expect(
+            position > 0 and content == expected,
+            f"{how} must be incomplete, but looks finished with the text {early.text!r}",
+        )
         return
-    message = f"{how} must raise IncompleteStream, but raises {early.error!r}"
-    as_expected = isinstance(early.error, IncompleteStream) or repr(early.error) == repr(
-        whole.error
+    _expect(
+        isinstance(early.error, IncompleteStream) or repr(early.error) == repr(whole.error),
+        f"{how} must raise IncompleteStream, but raises {early.error!r}",
+        early.error,
     )
-    _expect(as_expected, message, early.error)
     for some, every in zip(content, expected, strict=True):
-        message = f"{how} must have the start of {every!r}, but has {some!r}"
-        _expect(every[: len(some)] == some, message)
+        _expect(
+            every[: len(some)] == some, f"{how} must have the start of {every!r}, but has {some!r}"
+        )
 
 
 def _content(outcome: Outcome) -> tuple[str, str, tuple[ToolCall, ...]]:
@@ -253,7 +310,12 @@ def _content(outcome: Outcome) -> tuple[str, str, tuple[ToolCall, ...]]:
 
 
 def _expect_error(outcome: Outcome, before: Outcome, how: str) -> None:
-    message = f"{how} the reply must raise BackendError, but raises {outcome.error!r}"
-    _expect(isinstance(outcome.error, BackendError), message, outcome.error)
-    message = f"{how} the text must be {before.text!r}, as without it, but is {outcome.text!r}"
-    _expect(outcome.text == before.text, message)
+    _expect(
+        isinstance(outcome.error, BackendError),
+        f"{how} the reply must raise BackendError, but raises {outcome.error!r}",
+        outcome.error,
+    )
+    _expect(
+        outcome.text == before.text,
+        f"{how} the text must be {before.text!r}, as without it, but is {outcome.text!r}",
+    )

@@ -12,6 +12,7 @@ import math
 import warnings
 from collections import deque
 from collections.abc import Callable
+from inspect import iscoroutinefunction
 from typing import Any, Generic, TypeVar, cast
 
 import anyio
@@ -68,11 +69,14 @@ class Driver(Generic[T]):
     drains: after a good end, read what is left of the body, a quarter of a second and 64 KiB at
         most, so that the transport can use the connection again.
     on_open: called when a stream has opened.
-    on_retry: called with the error and the wait in seconds when another attempt will be made.
+    on_error: called with the error and the wait in seconds when another attempt will be made.
 
     Any task may step, and any may close. Raises, in each step from then on, what ended the
     attempts.
     """
+
+    # Not None while it is open, in REFUSED and OPEN always.
+    _response: Any = None
 
     def __init__(
         self,
@@ -81,8 +85,12 @@ class Driver(Generic[T]):
         *,
         drains: bool = False,
         on_open: Callable[[], object] | None = None,
-        on_retry: Callable[[Exception, float], object] | None = None,
+        on_error: Callable[[Exception, float], object] | None = None,
     ) -> None:
+        callback: Any
+        for name, callback in (("on_open", on_open), ("on_error", on_error)):
+            if callback is not None and (not callable(callback) or iscoroutinefunction(callback)):
+                raise TypeError(f"{name} must be a plain function or None, got {callback!r}")
         # Items that have arrived.
         self.items: deque[T] = deque()
         # Whether the closing has dropped items that had arrived.
@@ -91,9 +99,7 @@ class Driver(Generic[T]):
         self._transport = transport
         self._drains = drains
         self._on_open = on_open
-        self._on_retry = on_retry
-        # Not None while it is open, in REFUSED and OPEN always.
-        self._response: Any = None
+        self._on_error = on_error
         # Whether a task uses the connection: a step, which `aclose` cancels, or the closing.
         # Another task that wants to waits for the event.
         self._in_use = False
@@ -126,11 +132,13 @@ class Driver(Generic[T]):
         Raises what ended the attempts, StopAsyncIteration for a good end.
         """
         attempts = self._attempts
+        if self._in_use and not self.items:
+            # Outside of the `try`: a task that only waits for another may be cancelled.
+            await self._until_released()
+            return
         try:
             if self.items:
                 await anyio.lowlevel.checkpoint()
-            elif self._in_use:
-                await self._until_released()
             elif attempts.state is State.CLOSED:
                 await self.drain()
                 raise attempts.error or StopAsyncIteration
@@ -229,8 +237,8 @@ class Driver(Generic[T]):
             url = redacted_url(attempts.request.url)
             error, wait = cast("Exception", attempts.error), attempts.wait
             _logger.info("%s: trying again in %.1f seconds: %s", url, wait, error)
-            if self._on_retry is not None:
-                self._on_retry(error, wait)
+            if self._on_error is not None:
+                self._on_error(error, wait)
 
     def _is_to_drain(self) -> bool:
         attempts = self._attempts

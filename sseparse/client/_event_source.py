@@ -103,7 +103,7 @@ class EventSource:
         self.url = url
         self._attempts = Attempts(self._reconnection, Limits(idle_timeout=idle_timeout))
         self._driver = Driver(
-            self._attempts, transport_or_default(transport), on_open=on_open, on_retry=on_error
+            self._attempts, transport_or_default(transport), on_open=on_open, on_error=on_error
         )
         self._events = self._driver.items
         # That of the event handed out last.

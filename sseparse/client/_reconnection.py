@@ -20,7 +20,7 @@ from ._attempts import State, Verdict
 _LEAST_BACKOFF = 0.5
 
 # What HTTP cannot carry in a header field (RFC 9110, 5.5).
-_CONTROL = re.compile(r"[\0-\x08\x0a-\x1f\x7f]")
+_CONTROL = re.compile(r"[\0-\x08\x0a-\x1f\x7f\ud800-\udfff]")
 
 # A comment or a field of an event stream, at the start of a line.
 _STREAM_LINE = re.compile(
@@ -58,9 +58,8 @@ class Reconnection:
             raise TypeError(f"max_attempts must be an int or None, got {count!r}")
         if count is not None and count < 1:
             raise ValueError(f"max_attempts must be at least 1 or None, got {count!r}")
-        statuses: Any = retry_statuses
-        if not isinstance(statuses, Collection):
-            raise TypeError(f"retry_statuses must be a collection of ints, got {statuses!r}")
+        if not _are_ints(retry_statuses):
+            raise TypeError(f"retry_statuses must be a collection of ints, got {retry_statuses!r}")
         fields = {name.lower(): value for name, value in request.headers.items()}
         if "last-event-id" in fields:
             raise ValueError("headers must not have Last-Event-ID: give last_event_id")
@@ -164,6 +163,10 @@ class Reconnection:
         self._event_came = self._stream_came = False
         self._head.clear()
         return Verdict(error, min(max(wait, at_least), self._max_backoff))
+
+
+def _are_ints(values: Any) -> bool:
+    return isinstance(values, Collection) and all(isinstance(value, int) for value in values)  # pyright: ignore[reportUnknownVariableType]
 
 
 def _expect_seconds(name: str, seconds: Any) -> None:

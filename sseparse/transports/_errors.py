@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from sseparse._display import one_line, redacted_url
 
@@ -12,11 +12,24 @@ if TYPE_CHECKING:
 
 def connection_error(url: str, error: BaseException) -> ConnectionError:
     """Return the ConnectionError to raise for `error`, an error of a library about `url`."""
-    # The message of some is empty, such as httpx2's for a reset: its cause has one.
+    return ConnectionError(f"{redacted_url(url)}: {one_line(_reason(error))}")
+
+
+def _reason(error: BaseException) -> str:
+    """Return the message of the system's error that caused `error`, or else the first one."""
+    # httpx2's message for a reset is empty, anyio's for a refusal says only that all attempts
+    # failed: a cause has the system's words.
+    message = ""
     cause: BaseException | None = error
-    while cause is not None and not str(cause):
+    while cause is not None:
+        if isinstance(cause, BaseExceptionGroup):
+            cause = cast("BaseExceptionGroup[BaseException]", cause).exceptions[0]
+            continue
+        if isinstance(cause, OSError) and cause.errno is not None:
+            return str(cause)
+        message = message or str(cause)
         cause = cause.__cause__ or cause.__context__
-    return ConnectionError(f"{redacted_url(url)}: {one_line(str(cause or type(error).__name__))}")
+    return message or type(error).__name__
 
 
 def connect_timeout_error(request: Request) -> TimeoutError:

@@ -70,7 +70,9 @@ def _httpx2_errors() -> Generator[None]:
         name = type(error).__name__
         if isinstance(error, OSError):
             name = "ConnectTimeout" if isinstance(error, TimeoutError) else "ConnectError"
-        raise getattr(httpx2, name, httpx2.ReadError)(str(error)) from error
+        # anyio's for a reset has no message.
+        words = str(error) or "the connection was lost"
+        raise getattr(httpx2, name, httpx2.ReadError)(words) from error
 
 
 class _Backend(httpcore2.AsyncNetworkBackend):
@@ -174,7 +176,7 @@ class _Body(httpx2.AsyncByteStream):
             data = await self._stream.read_body()
             try:
                 parser.feed_data(data)
-                failure = None if data else "the connection ended before the body"
+                failure = None if data else "the connection ended inside the body"
             except httptools.HttpParserError as error:
                 failure = str(error)
             if self._chunks:

@@ -60,6 +60,8 @@ class Request:
             raise ValueError(f"headers must have each name once, in any case, got {list(fields)}")
         object.__setattr__(self, "headers", fields)
         limit: Any = self.connect_timeout
+        if limit is not None and not isinstance(limit, int | float):
+            raise TypeError(f"connect_timeout must be seconds or None, got {limit!r}")
         if limit is not None and not limit > 0:
             raise ValueError(f"connect_timeout must be positive seconds or None, got {limit!r}")
         if limit == math.inf:
@@ -124,10 +126,10 @@ def expect_url(name: str, url: str, schemes: Sequence[str] = ("http", "https")) 
     expect_type(name, url, str, "a str")
     if not _is_url(url, schemes):
         *others, last = schemes
-        raise ValueError(
-            f"{name} must be an {':, '.join(others)}: or {last}: URL with a host, "
-            f"got {redacted_url(url)!r}"
-        )
+        rule = f"an {':, '.join(others)}: or {last}: URL with a host"
+        if _NOT_IN_URL.search(url):
+            rule += ", without white space and control characters"
+        raise ValueError(f"{name} must be {rule}, got {redacted_url(url)}")
 
 
 def _is_url(url: str, schemes: Sequence[str]) -> bool:

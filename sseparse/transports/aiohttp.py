@@ -31,7 +31,8 @@ class AiohttpTransport:
 
     The session's auth and default headers that may be credentials are not sent to another origin.
     Where the connection is lost before the response to a GET or another idempotent request,
-    aiohttp sends it once more.
+    aiohttp sends it once more. Where wrong framing arrives together with the head, aiohttp raises
+    before it hands out the response, and what came before the damage is lost.
 
     Raises TypeError and ValueError, naming the argument.
     """

@@ -48,7 +48,8 @@ class HTTPX2Transport:
     ) -> None:
         if client is not None:
             # By methods, because the client of legacy httpx is another class.
-            if not (hasattr(client, "build_request") and hasattr(client, "aclose")):
+            methods = hasattr(client, "build_request") and hasattr(client, "aclose")
+            if not methods or isinstance(client, type):
                 kind = type(client).__name__
                 raise TypeError(f"client must be an httpx2.AsyncClient, got {kind}")
             if proxy is not None:

@@ -219,6 +219,13 @@ async def test_bad_request_is_a_400_in_json(body: bytes) -> None:
     assert response.json()["error"]["message"].startswith("invalid request: ")
 
 
+async def test_unknown_model_is_a_404_in_json() -> None:
+    async with DemoServer() as server:
+        response = await post(server, query(model="gpt-9"))
+    assert (response.status_code, response.headers["content-type"]) == (404, "application/json")
+    assert response.json() == {"error": {"message": "unknown model 'gpt-9'"}}
+
+
 async def test_request_may_come_in_pieces() -> None:
     async def pieces() -> AsyncIterator[bytes]:
         for byte in query():
@@ -245,6 +252,16 @@ class Watched:
         finally:
             if scope["type"] == "http":
                 self.ended.set()
+
+
+async def test_client_that_goes_away_ends_the_application(transport: Transport) -> None:
+    app = Watched(DemoApp(pause=0.01, stall_after=1))
+    async with DemoServer(app) as server:
+        async with ask(server, transport) as reply:
+            assert await anext(reply) == "You"
+            assert not app.ended.is_set()
+        with anyio.fail_after(60):
+            await app.ended.wait()
 
 
 async def test_server_stops_at_once_though_a_reply_is_in_progress(transport: Transport) -> None:

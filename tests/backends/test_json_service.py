@@ -408,7 +408,7 @@ def test_header_field_that_cannot_be_sent_is_refused_and_not_shown(fields: dict[
 
 @pytest.mark.parametrize("key", ["secret\n", "secret\x07", "\t", "secret\udc80"])
 def test_key_that_cannot_be_sent_is_refused_and_not_shown(key: str) -> None:
-    with pytest.raises(ValueError, match=r"^header field 'authorization' must have no ") as caught:
+    with pytest.raises(ValueError, match=r"^api_key, or EXAMPLE_API_KEY, must have no ") as caught:
         Example(api_key=key).request()
     assert "ret" not in str(caught.value)
 
@@ -484,3 +484,11 @@ def test_option_that_a_service_does_not_have_is_a_type_error(service_class: Any)
 def test_service_refuses_wrong_messages(service_class: Any, messages: Any) -> None:
     with pytest.raises(ValueError, match=r"^messages must be a str or a non-empty list of map"):
         service_class(api_key="k").request(messages)
+
+
+def test_user_information_in_the_base_url_beside_a_key_is_refused() -> None:
+    address = "http://me:secret@127.0.0.1/"
+    with pytest.raises(ValueError, match=r"^base_url must have no user information") as caught:
+        Example(base_url=address, api_key="key").request("Hi")
+    assert "secret" not in str(caught.value)
+    assert Example(base_url=address, api_key="").request("Hi").url.startswith(address)

@@ -259,6 +259,11 @@ class Content(Silent):
             yield delta
 
 
+class FinishFirst(Silent):
+    def end(self) -> Iterable[Delta]:
+        return [*super().end(), Usage()]
+
+
 class Abrupt(ParrotReply):
     def end(self) -> Iterable[Delta]:
         raise RuntimeError("it is over")
@@ -401,6 +406,16 @@ class SharedNotes(ParrotReply):
             id="finishes-before-the-text",
         ),
         pytest.param(
+            changing(lambda delta: [delta, Usage()] if isinstance(delta, Finish) else [delta]),
+            r"Finish must be the last delta, got Usage\(.*\) after it",
+            id="more-after-finish",
+        ),
+        pytest.param(
+            FinishFirst,
+            r"Finish must be the last delta, got Usage\(.*\) after it",
+            id="more-at-the-end",
+        ),
+        pytest.param(
             changing(lambda delta: [Text(delta.text.lstrip()) if is_text(delta) else delta]),
             "the text must be 'Pretty Polly', got 'PrettyPolly'",
             id="strips",
@@ -420,11 +435,11 @@ class SharedNotes(ParrotReply):
             r"tool calls must be numbered from 0, got \[1\]",
             id="calls-from-1",
         ),
-        pytest.param(Endless, "must raise IncompleteStream, but raises TypeError", id="no-end"),
-        pytest.param(SharedDecoder, "with another reply at the same time", id="shared-decoder"),
+        pytest.param(Endless, r"the reply must have a method end\(\); it returns", id="no-end"),
+        pytest.param(SharedDecoder, "two replies share a decoder", id="shared-decoder"),
         pytest.param(
             SharedMemory,
-            "the deltas in chunks of 1 bytes are not those in one chunk",
+            "the deltas of a second reply are not those of the first one",
             id="shared-memory",
         ),
         pytest.param(

@@ -199,7 +199,7 @@ class TestRequest:
         [
             (
                 ["ftp://u:word@here/?word"],
-                "url must be an http: or https: URL with a host, got 'ftp:",
+                "url must be an http: or https: URL with a host, got ftp:",
             ),
             (["http://u:word/@here/"], "url must be "),
             (["http://he\nre/"], "url must be "),

@@ -274,7 +274,7 @@ async def test_each_attempt_is_reported_and_logged(caplog: pytest.LogCaptureFixt
     driver = drive(
         transport,
         on_open=lambda: calls.append("open"),
-        on_retry=lambda error, wait: calls.append((type(error), wait)),
+        on_error=lambda error, wait: calls.append((type(error), wait)),
     )
     with caplog.at_level("INFO", "sseparse"):
         assert await collect(driver) == ([b"a", b"end"], None)
@@ -291,12 +291,12 @@ async def test_final_error_is_not_reported_as_a_retry() -> None:
     calls: list[object] = []
     for response in (ENOUGH, body(status=404), body(b"bad"), CUT):
         policy = Scripted(retries=0)
-        driver = drive(MemoryTransport(response), policy, on_retry=lambda *a: calls.append(a))
+        driver = drive(MemoryTransport(response), policy, on_error=lambda *a: calls.append(a))
         await collect(driver)
     assert calls == []
 
 
-@pytest.mark.parametrize("callback", ["on_open", "on_retry"])
+@pytest.mark.parametrize("callback", ["on_open", "on_error"])
 async def test_error_of_a_callback_passes_as_it_is_and_closes_the_connection(callback: str) -> None:
     failure = ZeroDivisionError()
 
@@ -511,6 +511,42 @@ async def test_cancelling_one_of_two_tasks_ends_the_other_with_an_error() -> Non
             scope.cancel()
     assert scope.cancelled_caught
     assert (len(transport.requests), transport.open) == (1, 0)
+
+
+async def test_task_that_only_waits_for_another_may_be_cancelled() -> None:
+    going_on = anyio.Event()
+
+    class Waiting(ScriptedBody):
+        async def receive(self) -> bytes:
+            await going_on.wait()
+            return await super().receive()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sseparse.transports.memory.ScriptedBody", Waiting)
+        driver = drive(memory(b"a", b"done"))
+        received: list[bytes] = []
+
+        async def eat() -> None:
+            async for item in driver:
+                received.append(item)  # noqa: PERF401 - each item is noted as it comes
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(eat)
+            await anyio.wait_all_tasks_blocked()
+            with anyio.CancelScope() as scope:
+                scope.cancel()
+                await driver.step()
+            going_on.set()
+    assert scope.cancelled_caught
+    assert received == [b"a", b"done"]
+
+
+@pytest.mark.parametrize("callback", ["on_open", "on_error"])
+@pytest.mark.parametrize("wrong", ["x", anyio.sleep], ids=["text", "coroutine function"])
+async def test_callback_must_be_a_plain_function(callback: str, wrong: object) -> None:
+    arguments: dict[str, Any] = {callback: wrong}
+    with pytest.raises(TypeError, match=f"^{callback} must be a plain function or None, got "):
+        drive(memory(), **arguments)
 
 
 async def test_item_that_had_arrived_is_lost_to_a_closing_and_a_good_end_is_none_then() -> None:

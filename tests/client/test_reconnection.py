@@ -680,6 +680,7 @@ def test_arguments_that_mean_nothing_are_a_value_error(options: dict[str, Any], 
         ({"max_backoff": None}, "max_backoff must be seconds, got None"),
         ({"max_attempts": "3"}, "max_attempts must be an int or None, got '3'"),
         ({"retry_statuses": 503}, "retry_statuses must be a collection of ints, got 503"),
+        ({"retry_statuses": "503"}, "retry_statuses must be a collection of ints, got '503'"),
     ],
 )
 def test_argument_of_the_wrong_type_is_named(options: dict[str, Any], words: str) -> None:

@@ -749,7 +749,7 @@ async def test_cancelled_generator_never_looks_finished() -> None:
     assert scope.cancelled_caught
     assert body.closed
     for _ in range(2):
-        with pytest.raises(LocalProtocolError, match="the iteration was ended before by"):
+        with pytest.raises(LocalProtocolError, match="an earlier step ended the iteration by"):
             await anext(events)
     await events.aclose()
 

@@ -30,7 +30,7 @@ def test_method_must_be_a_token(method: str) -> None:
     ],
 )
 def test_url_must_be_http_with_a_host(url: str) -> None:
-    with pytest.raises(ValueError, match=r"^url must be an http: or https: URL with a host, got "):
+    with pytest.raises(ValueError, match=r"^url must be an http: or https: URL with a host"):
         Request("GET", url)
 
 
@@ -89,6 +89,7 @@ def test_secrets_of_a_bad_url_are_not_shown() -> None:
         ({"headers": {"a": 1}}, "^header field 'a' must be a str, got int$"),
         ({"headers": {1: "a"}}, "^a header field's name must be a str, got int$"),
         ({"body": "text"}, "^body must be bytes, got str$"),
+        ({"connect_timeout": "5"}, "^connect_timeout must be seconds or None, got '5'$"),
     ],
 )
 def test_argument_of_the_wrong_type_is_named(fields: dict[str, Any], message: str) -> None:
