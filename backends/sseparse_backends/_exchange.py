@@ -56,7 +56,7 @@ class ReplyTimeout(RemoteProtocolError, TimeoutError):
 
 
 class Exchange:
-    """Say what an attempt at a reply means.
+    """Retry policy of a reply: retry only before its first delta.
 
     backend: makes the request of `messages`, and interprets the reply.
     model, options: passed to the backend's `request`.
@@ -96,7 +96,7 @@ class Exchange:
         self._text = StringIO()
         # Whether anything of the reply has been handed out.
         self._begun = False
-        # Why the backend does not read this media type.
+        # The backend's error for this media type.
         self._unreadable: ValueError | None = None
 
     @property
@@ -127,7 +127,7 @@ class Exchange:
 
     def receive_end(self) -> tuple[list[Delta], Verdict]:
         """Return the deltas that the end completes; without Finish the reply is incomplete."""
-        # What the decoder refuses here is a last item that was cut.
+        # An error here means that the last item was cut.
         events, cause = _decode(self._reply.decoder.close)
         deltas, verdict = self._take(self._reply.interpret, events)
         if verdict is None:

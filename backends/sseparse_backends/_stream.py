@@ -46,7 +46,7 @@ def stream(
 
     Raises TypeError and ValueError, naming the argument, before anything is sent.
     """
-    limits = Limits(timeout, connect_timeout, first_timeout, idle_timeout)
+    limits = Limits(timeout, first_timeout, idle_timeout)
     exchange = Exchange(
         _expect_backend(backend),
         messages,
@@ -55,7 +55,7 @@ def stream(
         retries=retries,
         options=options,
     )
-    # A client of the transport's own is closed with the reply, connections and all.
+    # The default transport closes its client: no connection can be reused.
     drains = transport is not None
     return ReplyStream(exchange, limits, transport_or_default(transport, proxy), drains=drains)
 
@@ -90,10 +90,9 @@ class ReplyStream:
       finished.
 
     The iteration ends without an error only where the reply is finished. Each further step raises
-    an error again; the text before it is `text_so_far`. Of the text that has arrived, every 64th
-    piece has a checkpoint. After the last, over a transport of the caller's, the rest of the body
-    is read for a quarter of a second and 64 KiB at most: a connection whose response is complete
-    goes back to the pool of its client.
+    an error again; the text before it is `text_so_far`. Buffered text has a checkpoint after every
+    64th piece. With your own transport, up to 64 KiB more of the body are read after the last, for
+    at most 0.25 s, so that the connection can be reused.
     """
 
     def __init__(

@@ -107,7 +107,8 @@ async def _chat(
 def _parse_option(option: str) -> tuple[str, Any]:
     name, equals, value = option.partition("=")
     if not name or not equals:
-        raise ValueError(f"an option must be NAME=VALUE, got {option!r}")
+        # Not shown: it may be a secret.
+        raise ValueError("--option and --backend-option must be NAME=VALUE")
     try:
         return name, json.loads(value)
     except (ValueError, RecursionError):

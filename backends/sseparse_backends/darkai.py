@@ -53,7 +53,8 @@ class DarkAI:
     model_aliases: ClassVar[Mapping[str, str]] = {"llama-3.1-70b": "llama-3-70b"}
 
     strict: bool = False
-    api_endpoint: str = url
+    # Its user information or query may be secret.
+    api_endpoint: str = field(default=url, repr=False)
     max_event_size: int | None = 64 * 1024 * 1024
 
     # By hand: a generated one would fix api_endpoint's default, whatever a subclass says.

@@ -1,7 +1,7 @@
 """The event-source client, on asyncio and trio.
 
-Driver, Attempts and Policy are for a client of your own that retries by other rules, as the replies
-of `sseparse_backends` do.
+Use Driver, Attempts and Policy to write a client with other retry rules, as `sseparse_backends`
+does.
 """
 
 from ._attempts import Attempts, Limits, Policy, State, Verdict

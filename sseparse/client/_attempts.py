@@ -1,4 +1,4 @@
-"""A request, tried again until a policy has enough: states and timers, without I/O or a clock.
+"""The retry state machine: states and timers of a request, without I/O or a clock.
 
     CONNECTING ──an event stream──> OPEN ──its end, a failure──> WAITING
      │  ^  └───another response───> REFUSED ──its body───────────^  │
@@ -14,7 +14,7 @@ and for a reply. A driver does the waiting, in steps:
    `receive_data` or, at the end of the body, `receive_end` (OPEN, REFUSED), or only wait
    (WAITING). If the network fails instead, call `lose_connection`; at `next_deadline`, stop and
    call `handle_deadline`.
-3. Where `clocked`, or no longer OPEN, call `end_step` with the time.
+3. Call `end_step` with the time after each step that called `begin_step` or changed the state.
 4. Close the response once the state is WAITING or CLOSED. When CLOSED, raise `error`, if any.
 """
 
@@ -40,7 +40,7 @@ REFUSAL_TIME = 1.0
 
 
 class State(enum.Enum):
-    """How far the attempts have come."""
+    """The state of the attempts."""
 
     CONNECTING = enum.auto()
     REFUSED = enum.auto()
@@ -64,7 +64,6 @@ class Limits:
     """Time limits in seconds; None is no limit.
 
     timeout: for all attempts and the waits between them.
-    connect_timeout: for making a connection.
     first_timeout: for the first progress of an attempt. Default: idle_timeout.
     idle_timeout: for further progress.
 
@@ -74,12 +73,11 @@ class Limits:
     """
 
     timeout: float | None = None
-    connect_timeout: float | None = None
     first_timeout: float | None = None
     idle_timeout: float | None = None
 
     def __post_init__(self) -> None:
-        for name in ("timeout", "connect_timeout", "first_timeout", "idle_timeout"):
+        for name in ("timeout", "first_timeout", "idle_timeout"):
             seconds: Any = getattr(self, name)
             if seconds is None:
                 continue
@@ -90,10 +88,10 @@ class Limits:
 
 
 class Verdict(NamedTuple):
-    """What follows an attempt.
+    """The outcome of an attempt.
 
-    error: why it ended; None for a good end of all.
-    wait: seconds until another attempt; None for no other.
+    error: why it ended. None: the stream is complete.
+    wait: seconds until another attempt. None: no further attempt.
     """
 
     error: Exception | None = None
@@ -101,7 +99,7 @@ class Verdict(NamedTuple):
 
 
 class Policy(Protocol[T]):
-    """Says what becomes of an attempt. It does no I/O and reads no monotonic clock.
+    """Judges responses, chunks, failures and timeouts, without I/O or a monotonic clock.
 
     Attempts calls it as things happen, and does what the verdict says. Items are delivered before
     the error of a verdict that comes with them is raised.
@@ -109,7 +107,10 @@ class Policy(Protocol[T]):
 
     @property
     def progress(self) -> int:
-        """A count, from 0 in each attempt, of whatever restarts the idle timeout."""
+        """The progress of this attempt: each increment restarts the idle timeout.
+
+        Reset it to 0, and the decoder with it, when returning a wait.
+        """
         ...
 
     def request(self) -> Request:
@@ -117,7 +118,7 @@ class Policy(Protocol[T]):
         ...
 
     def accept(self, status: int, headers: Mapping[str, str]) -> State:
-        """Return what a response leads to: OPEN, REFUSED, or CLOSED for an end without an error.
+        """Return the next state: OPEN, REFUSED, or CLOSED for an end without an error.
 
         The body of a refusal is read before `refuse` is called.
         """
@@ -128,7 +129,7 @@ class Policy(Protocol[T]):
         ...
 
     def receive_end(self) -> tuple[list[T], Verdict]:
-        """Return the items that the end of the body, a good one, completes."""
+        """Return the items that a complete body still holds."""
         ...
 
     def refuse(self, error: UnexpectedResponse) -> Verdict:
@@ -140,7 +141,7 @@ class Policy(Protocol[T]):
         ...
 
     def time_out(self, which: Literal["total", "first", "idle"], seconds: float) -> Verdict:
-        """Judge a time limit that is over."""
+        """Judge a timeout."""
         ...
 
     def close(self) -> Exception | None:
@@ -152,7 +153,7 @@ class Attempts(Generic[T]):
     """The attempts at one stream, and the time that each may take.
 
     policy: what becomes of them.
-    limits: the time limits. The connect timeout is the request's own.
+    limits: the time limits. The connect timeout is in the request.
     wall_clock: returns seconds since the epoch, to which a Retry-After with a date is compared.
     """
 
@@ -165,8 +166,9 @@ class Attempts(Generic[T]):
         self.state: State = State.CONNECTING
         # Whether the next step needs `begin_step` and `end_step`: where a limit is counted.
         self.clocked: bool = True
-        # Why the state is WAITING, or what to raise when CLOSED; the seconds to wait.
+        # The reason for WAITING; the error to raise when CLOSED.
         self.error: Exception | None = None
+        # Seconds to wait, when WAITING.
         self.wait: float = 0.0
         self._policy = policy
         self._limits = limits
@@ -293,7 +295,7 @@ class Attempts(Generic[T]):
     def close(self, *, discarded: bool = False) -> None:
         """End the attempts, in any state.
 
-        discarded: items that had arrived were dropped, so that a good end is none.
+        discarded: received items were dropped, so the stream is incomplete.
         """
         if self.state is not State.CLOSED:
             self._enter(State.CLOSED, self._policy.close())

@@ -18,14 +18,14 @@ from typing import Any, Generic, TypeVar, cast
 import anyio
 
 from sseparse._display import redacted_url
-from sseparse._errors import LocalProtocolError
+from sseparse._errors import LocalProtocolError, UnexpectedResponse
 from sseparse.transports import Response, Transport
 
 from ._attempts import Attempts, State
 
 T = TypeVar("T")
 
-# Of the items that have arrived, every 64th is handed out with a checkpoint.
+# Buffered items have a checkpoint after every 64th.
 BURST = 64
 
 # Limit for closing a response, in seconds.
@@ -52,8 +52,8 @@ def transport_or_default(transport: Any, proxy: str | None = None) -> Transport:
         return HTTPX2Transport(proxy=proxy)
     if proxy is not None:
         raise ValueError("proxy must be None where a transport is given: that has its own")
-    # The HTTP clients have a `send` of another kind, and a `request`.
-    is_client = hasattr(transport, "request") or not hasattr(transport, "send")
+    # HTTP clients have a `send` of another kind, and a `post`.
+    is_client = hasattr(transport, "post") or not hasattr(transport, "send")
     if is_client or isinstance(transport, type):
         kind = transport if isinstance(transport, type) else type(transport)
         raise TypeError(
@@ -71,8 +71,8 @@ class Driver(Generic[T]):
     on_open: called when a stream has opened.
     on_error: called with the error and the wait in seconds when another attempt will be made.
 
-    Any task may step, and any may close. Raises, in each step from then on, what ended the
-    attempts.
+    Steps and closing may come from different tasks. Each step after the end raises its error
+    again.
     """
 
     # Not None while it is open, in REFUSED and OPEN always.
@@ -100,8 +100,7 @@ class Driver(Generic[T]):
         self._drains = drains
         self._on_open = on_open
         self._on_error = on_error
-        # Whether a task uses the connection: a step, which `aclose` cancels, or the closing.
-        # Another task that wants to waits for the event.
+        # Guards the connection: held during a step (which aclose cancels) and while closing.
         self._in_use = False
         self._released: anyio.Event | None = None
         self._scope: anyio.CancelScope | None = None
@@ -161,6 +160,10 @@ class Driver(Generic[T]):
                                 self.items += attempts.receive_end()
                         except (ConnectionError, TimeoutError) as error:
                             attempts.lose_connection(error)
+                        except UnexpectedResponse as error:  # a content encoding
+                            if before is not State.REFUSED:
+                                raise
+                            attempts.lose_connection(error)
                     if scope.cancelled_caught:
                         # By the deadline, or by `aclose`, which has ended the attempts.
                         attempts.handle_deadline(anyio.current_time())
@@ -169,13 +172,14 @@ class Driver(Generic[T]):
                         await self._follow(before)
                 finally:
                     self._release()
+        except GeneratorExit:
+            raise  # the coroutine is closed, and must not wait
         except BaseException as error:
             await self._end(error)
             raise
 
     def _new_scope(self, deadline: float | None) -> anyio.CancelScope:
-        # Of the same class as the last one, which is that of the event loop: looking the loop up
-        # takes 1 µs, a fifth of what a scope costs.
+        # Reuse the scope class of the event loop: anyio's lookup takes 1 µs, a fifth of a scope.
         cls = anyio.CancelScope if self._scope is None else type(self._scope)
         self._scope = cls(deadline=math.inf if deadline is None else deadline)
         return self._scope
@@ -225,7 +229,7 @@ class Driver(Generic[T]):
             warnings.warn(f"unclosed {request!r}", ResourceWarning, stacklevel=2, source=self)
 
     async def _follow(self, before: State) -> None:
-        """Do what another state asks for."""
+        """Close the response, log and call the callbacks after a change of state."""
         attempts = self._attempts
         if attempts.state is before:
             return

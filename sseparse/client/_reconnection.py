@@ -16,24 +16,23 @@ from sseparse.transports import Request
 
 from ._attempts import State, Verdict
 
-# In seconds: what is doubled with each failure, where a stream set the reconnection time to 0.
+# The smallest base of the backoff, in seconds: a stream may set the reconnection time to 0.
 _LEAST_BACKOFF = 0.5
 
 # What HTTP cannot carry in a header field (RFC 9110, 5.5).
 _CONTROL = re.compile(r"[\0-\x08\x0a-\x1f\x7f\ud800-\udfff]")
 
-# A comment or a field of an event stream, at the start of a line.
-_STREAM_LINE = re.compile(
-    rb"(?:\A(?:\xef\xbb\xbf)?|[\r\n])(?::|(?:data|event|id|retry)(?:[:\r\n]))"
-)
-# How much of a stream is searched for one, in bytes.
-_MAX_HEAD = 65536
+# A comment or a field of an event stream, in the first line of a body and in any other.
+_FIRST_LINE = re.compile(rb"(?:\xef\xbb\xbf)?(?::|(?:data|event|id|retry)(?:[:\r\n]))")
+_LATER_LINE = re.compile(rb"[\r\n](?::|(?:data|event|id|retry)(?:[:\r\n]))")
+# No match is longer, in bytes.
+_LONGEST_MATCH = 9
 
 
 class Reconnection:
-    """Say what an attempt means to an event source; EventSource describes the arguments.
+    """Retry policy of EventSource, which documents the arguments.
 
-    request: the request of each attempt; its header fields come before the defaults here.
+    request: the request of each attempt; its header fields override Accept and Cache-Control.
     random: returns a number from 0.0 to 1.0.
 
     HTML Standard, 9.2.3 "Processing model"; RFC 9110, 10.2.3 "Retry-After".
@@ -79,10 +78,11 @@ class Reconnection:
         # Attempts in a row without an event, and without anything of an event stream.
         self._without_event = 0
         self._without_stream = 0
-        # Whether this attempt brought one, and the start of its body, searched for the latter.
+        # Whether this attempt brought one; the end of the body so far, or all of it.
         self._event_came = False
         self._stream_came = False
-        self._head = bytearray()
+        self._body_end = b""
+        self._body_is_whole = True
 
     @property
     def last_event_id(self) -> str:
@@ -121,8 +121,11 @@ class Reconnection:
         if events:
             self._event_came = self._stream_came = True
         elif not self._stream_came:
-            self._head += data[: _MAX_HEAD - len(self._head)]
-            self._stream_came = _STREAM_LINE.search(self._head) is not None
+            body = self._body_end + data
+            first = self._body_is_whole and _FIRST_LINE.match(body) is not None
+            self._stream_came = first or _LATER_LINE.search(body) is not None
+            self._body_is_whole = self._body_is_whole and len(body) <= _LONGEST_MATCH
+            self._body_end = body[-_LONGEST_MATCH:]
         return events, verdict
 
     def receive_end(self) -> tuple[list[ServerSentEvent], Verdict]:
@@ -161,7 +164,7 @@ class Reconnection:
         self._decoder.reset()
         self.progress = 0
         self._event_came = self._stream_came = False
-        self._head.clear()
+        self._body_end, self._body_is_whole = b"", True
         return Verdict(error, min(max(wait, at_least), self._max_backoff))
 
 

@@ -1,4 +1,4 @@
-"""How long a refusal asks a client to wait."""
+"""The Retry-After of a response."""
 
 from __future__ import annotations
 

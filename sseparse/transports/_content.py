@@ -19,7 +19,8 @@ from sseparse._errors import UnexpectedResponse
 # The largest piece in bytes; brotli may make it twice as large.
 PIECE = 1024 * 1024
 
-_MAX_CODINGS = 5
+# Each coding multiplies how much a small body may decode to.
+_MAX_CODINGS = 2
 
 
 class UnsupportedEncoding(UnexpectedResponse):
@@ -188,17 +189,16 @@ class _Brotli:
 
     def __init__(self, decompressor: Any) -> None:
         self._brotli = decompressor
+        self.needs_input = True
 
     @property
     def eof(self) -> bool:
         return bool(self._brotli.is_finished())
 
-    @property
-    def needs_input(self) -> bool:
-        return bool(self._brotli.can_accept_more_data())
-
     def decompress(self, data: bytes, max_length: int, /) -> bytes:
         piece: bytes = self._brotli.process(data, output_buffer_limit=max_length)
+        # It accepts more data while output is still pending.
+        self.needs_input = not piece and self._brotli.can_accept_more_data()
         return piece
 
 

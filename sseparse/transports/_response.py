@@ -6,6 +6,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import TypeVar
 
+import anyio
+
 from sseparse._display import redacted_url
 
 from ._content import ContentDecoder, UnsupportedEncoding
@@ -39,6 +41,10 @@ class HTTPResponse(ABC):
         try:
             if self._decoder is None:
                 return await self._receive()
+            if (piece := next(self._pieces, None)) is not None:
+                # A small chunk may decode to many pieces.
+                await anyio.lowlevel.checkpoint()
+                return piece
             while (piece := next(self._pieces, None)) is None:
                 if not (data := await self._receive()):
                     self._decoder.close()

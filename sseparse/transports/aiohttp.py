@@ -125,7 +125,11 @@ class AiohttpTransport:
         except aiohttp.InvalidURL:
             raise invalid_url_error(request, url) from None
         except Exception as error:
-            # The message may have the whole URL in it, its cause's has not.
+            # The message of some has a whole URL in it, such as the proxy's with its password.
+            if isinstance(error, aiohttp.ClientResponseError) and error.__cause__ is None:
+                raise connection_error(
+                    request.url, ConnectionError(f"HTTP {error.status}: {error.message}")
+                ) from error
             raise connection_error(request.url, error.__cause__ or error) from error
 
 

@@ -259,8 +259,8 @@ class TestChat:
             (["--backend", "openai", "--backend-option", "include_usage=False"], "must be bool"),
             (["--backend", "openai", "--backend-option", 'extra_headers={"x": 1}'], "got int - at"),
             (["--backend", "ollama", "--backend-option", "volume=11"], "ollama: Ollama.__init__()"),
-            (["--backend", "ollama", "--option", "volume"], "an option must be NAME=VALUE"),
-            (["--backend", "ollama", "--option", "=11"], "an option must be NAME=VALUE"),
+            (["--backend", "ollama", "--option", "volume"], "must be NAME=VALUE"),
+            (["--backend", "ollama", "--option", "=11"], "must be NAME=VALUE"),
             (
                 ["--demo", "--base-url", "http://127.0.0.1:1"],
                 "--demo must be used without --backend and",

@@ -319,7 +319,7 @@ def test_time_limit(name: str) -> None:
 
 def test_policy_is_told_which_limit_is_over() -> None:
     policy = Scripted()
-    run = Simulation(attempts(policy, Limits(60, None, 10, 7)))
+    run = Simulation(attempts(policy, Limits(60, 10, 7)))
     run.wait_for(15)
     run.wait_for(1, response())
     run.wait_for(1, data(b"a"))
@@ -342,14 +342,10 @@ def test_time_between_two_steps_counts_for_the_total_alone() -> None:
     assert run.log[-1] == (60, CLOSED)
 
 
-def test_connect_timeout_is_the_requests_own() -> None:
-    assert attempts(limits=Limits(connect_timeout=5)).next_deadline() is None
-
-
 # Limits
 
 
-@pytest.mark.parametrize("name", ["timeout", "connect_timeout", "first_timeout", "idle_timeout"])
+@pytest.mark.parametrize("name", ["timeout", "first_timeout", "idle_timeout"])
 @pytest.mark.parametrize("seconds", [0, -1.0, math.nan])
 def test_time_limit_must_be_positive(name: str, seconds: float) -> None:
     with pytest.raises(
@@ -358,7 +354,7 @@ def test_time_limit_must_be_positive(name: str, seconds: float) -> None:
         Limits(**{name: seconds})
 
 
-@pytest.mark.parametrize("name", ["timeout", "connect_timeout", "first_timeout", "idle_timeout"])
+@pytest.mark.parametrize("name", ["timeout", "first_timeout", "idle_timeout"])
 def test_time_limit_must_be_a_number(name: str) -> None:
     wrong: Any = "5"
     with pytest.raises(TypeError, match=f"^{name} must be seconds or None, got '5'$"):

@@ -384,6 +384,30 @@ async def test_refusal_that_never_ends_is_one_with_what_came_of_it() -> None:
     assert error.body == b"go away: stall"
 
 
+@pytest.mark.parametrize(("status", "tried_again"), [(503, True), (404, False)])
+async def test_refusal_in_an_unknown_encoding_is_still_that_refusal(
+    status: int, tried_again: bool
+) -> None:
+    unknown = UnexpectedResponse(status, {}, b"cannot be decoded")
+    transport = MemoryTransport(body(unknown, status=status), ENOUGH)
+    _, error = await collect(drive(transport))
+    assert (error is None) == tried_again
+    assert len(transport.requests) == 1 + tried_again
+
+
+async def test_stream_in_an_unknown_encoding_is_an_error_at_once() -> None:
+    unknown = UnexpectedResponse(200, {}, b"cannot be decoded")
+    assert await collect(drive(MemoryTransport(body(unknown), ENOUGH))) == ([], unknown)
+
+
+async def test_closing_the_coroutine_of_a_step_does_not_wait() -> None:
+    driver = drive(memory(STALL))
+    coroutine = driver.step()
+    coroutine.send(None)
+    coroutine.close()
+    await driver.aclose()
+
+
 # Closing
 
 

@@ -468,6 +468,17 @@ def test_body_with_nothing_of_an_event_stream_is_a_failure_in_a_row(before: byte
     assert waits(machine, 2, before) == [6.0, 12.0]
 
 
+@pytest.mark.parametrize("byte", [b"\n", b"x"])
+def test_search_for_an_event_stream_keeps_little_of_a_body(byte: bytes) -> None:
+    machine = machine_in("open", max_event_size=None)
+    for _ in range(200):
+        machine.receive_data(byte)
+    assert len(machine.policy._body_end) < 20
+    machine.receive_data(b"\n: ping")
+    machine.receive_end()
+    assert machine.wait == 3.0
+
+
 @given(data=st.data())
 def test_what_a_body_brought_does_not_depend_on_how_it_was_cut(data: st.DataObject) -> None:
     body = data.draw(

@@ -316,3 +316,17 @@ async def test_closing_a_response_leaves_a_connection_that_another_one_uses() ->
         await first.aclose()
         assert await receive_all(second) == b"Ho"
         assert server.connections == 1
+
+
+async def test_refusal_of_a_proxy_does_not_show_its_password() -> None:
+    steps = b"HTTP/1.1 407 Who are you?\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+
+    async def refuse(connection: SocketStream, _: Server) -> None:
+        await connection.receive()
+        await connection.send(steps)
+
+    async with serve(refuse) as proxy:
+        transport = AiohttpTransport(proxy=f"http://me:secret@127.0.0.1:{proxy.port}")
+        with pytest.raises(ConnectionError, match=r"HTTP 407: Who are you\?$") as caught:
+            await transport.send(Request("GET", "https://example.org/"))
+    assert "secret" not in str(caught.value)
