@@ -5,9 +5,9 @@
      │  └────────────────the wait is over──────────────────────────┘
      └──a failure──> WAITING            any, by the policy's word──> CLOSED
 
-Attempts is the machine, and everything that changes the state stands in this file. A Policy says
-what a response, a chunk, an end, a failure or a timeout means; there are two, for an event source
-and for a reply. A driver does the waiting, in steps:
+Attempts is the machine, and everything that changes the state stands in this file. A Policy judges
+responses, chunks, ends, failures and timeouts; there are two, for an event source and for a reply.
+A driver does the waiting, in steps:
 
 1. Where `clocked`, call `begin_step` with the time.
 2. By the state: send `request` and call `receive_response` (CONNECTING), read a chunk and call
@@ -181,8 +181,8 @@ class Attempts(Generic[T]):
         self._deadline = math.inf
         self._refusal_deadline = math.inf
         self._wake = math.inf
-        # When the step began, the seconds that steps have waited since the last progress, and
-        # what the policy's count was then.
+        # Time of the step's beginning; seconds waited since the last progress; the policy's count
+        # at that time.
         self._step_began = 0.0
         self._waited = 0.0
         self._progress = 0

@@ -74,7 +74,7 @@ def drive(transport: Transport, policy: Scripted | None = None, **options: Any) 
 
 
 async def collect(driver: Driver[bytes]) -> tuple[list[bytes], Exception | None]:
-    """What comes, and the error that ends it."""
+    """Return the items, and the error that ends them."""
     items: list[bytes] = []
     try:
         async for item in driver:
@@ -411,7 +411,7 @@ async def test_closing_the_coroutine_of_a_step_does_not_wait() -> None:
 # Closing
 
 
-# What the server does, and the state in which that leaves the attempts, with the items so far.
+# The steps of the server, the state in which they leave the attempts, the items so far.
 STAGES: dict[str, tuple[list[Any], State, list[bytes]]] = {
     "connect": ([until_client_leaves], State.CONNECTING, []),
     "head": ([head()[:20], until_client_leaves], State.CONNECTING, []),

@@ -64,7 +64,7 @@ def follow(transport: Transport | None, url: str = URL, **options: Any) -> Event
 
 
 async def collect(source: EventSource) -> tuple[list[str], Exception | None]:
-    """What comes, and the error that ends it."""
+    """Return the items, and the error that ends them."""
     data: list[str] = []
     try:
         async with source:

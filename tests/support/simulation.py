@@ -1,4 +1,4 @@
-"""Attempts with a clock of numbers: what a driver does, without a loop."""
+"""Attempts with a clock of numbers: a driver without a loop."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sseparse.client import Attempts, State
 
 T = TypeVar("T")
 
-# What the network does when a step waits for it.
+# An input of the network, for which a step waits.
 Input: TypeAlias = Callable[[Attempts[Any]], Any]
 
 

@@ -1,4 +1,4 @@
-"""The transport over aiohttp: what no other transport has."""
+"""The transport over aiohttp: its peculiarities."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ every_encoding = pytest.mark.parametrize(("name", "encode"), ENCODINGS.values(),
 every_compression = pytest.mark.parametrize(
     ("name", "encode"), list(ENCODINGS.values())[2:], ids=list(ENCODINGS)[2:]
 )
-# Where zlib finds damage, what it decoded before can be had.
+# zlib can return the text that it decoded before damage.
 EXACT = ["gzip members", "gzip padded", "deflate", "raw deflate"]
 
 
@@ -38,7 +38,7 @@ def decoder(encoding: str) -> ContentDecoder:
 
 
 def decode(encoding: str, chunks: Iterable[bytes]) -> tuple[bytes, str | None]:
-    """What a body decodes to, and the words of the error that follows."""
+    """Return the decoded body, and the words of the error that follows."""
     content = decoder(encoding)
     decoded = bytearray()
     try:
@@ -137,7 +137,7 @@ def test_small_body_that_decodes_to_much_needs_little_memory(name: str) -> None:
     assert peak < 10 * PIECE
 
 
-# What can be decoded
+# Encodings that can be decoded
 
 
 @pytest.mark.parametrize("encoding", ["compress", "gzip, compress", "gzip\x1b[2J", "gzip," * 6])

@@ -1,4 +1,4 @@
-"""The transport over httpx2: what no other transport has."""
+"""The transport over httpx2: its peculiarities."""
 
 from __future__ import annotations
 

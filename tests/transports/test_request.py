@@ -1,4 +1,4 @@
-"""Request: valid once it exists; what a redirect makes of it."""
+"""Request: its validity, and redirects."""
 
 from __future__ import annotations
 
