@@ -7,6 +7,7 @@ tests/support/transports.py.
 from __future__ import annotations
 
 import base64
+import zlib
 from typing import Any
 
 import anyio
@@ -871,3 +872,20 @@ async def test_event_source_reconnects_and_resumes(transport: Transport) -> None
                 assert [(await anext(source)).data for _ in range(2)] == ["one", "two"]
     assert b"last-event-id" not in server.requests[0].lower()
     assert b"last-event-id: 1\r\n" in server.requests[1].lower()
+
+
+async def test_pieces_of_one_chunk_let_a_cancellation_through(transport: Transport) -> None:
+    packed = zlib.compress(bytes(4 * 2**20), wbits=31)
+    start = head(200, CLOSING, "content-encoding: gzip")
+    async with serve(answer(start + packed)) as server:
+        response = await transport.send(request(server))
+        size = len(await response.receive())
+        size += len(await response.receive())
+        assert size < 4 * 2**20
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            while await response.receive():
+                pass
+        assert scope.cancelled_caught
+        await response.aclose()
+        await server.until_open(0)
