@@ -655,7 +655,8 @@ async def test_fault_is_a_retry_that_loses_and_doubles_nothing(
 
     async def expire() -> None:
         """Let the idle timeout be over once the client waits for a server that stalls."""
-        await until(lambda: len(server.requests) == 1)
+        arrived = "001" if complete else ""
+        await until(lambda: len(server.requests) == 1 and source.last_event_id == arrived)
         await anyio.wait_all_tasks_blocked()
         scope = source._driver._scope
         assert scope is not None
