@@ -1,7 +1,8 @@
-"""Checks that the decoders share: of their arguments, and of the bytes they are fed."""
+"""Checks of arguments, and of the bytes that decoders are fed."""
 
 from __future__ import annotations
 
+import math
 import sys
 from operator import index
 from typing import Any, cast
@@ -27,6 +28,24 @@ def checked_limit(name: str, value: Any) -> int:
     if index(value) < 1:
         raise ValueError(f"{name} must be at least 1, got {value!r}")
     return min(index(value), sys.maxsize)
+
+
+def expect_timeout(name: str, value: Any) -> None:
+    """Raise TypeError or ValueError, naming the argument, unless positive seconds or None."""
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{name} must be seconds or None, got {value!r}")
+    if not value > 0:
+        raise ValueError(f"{name} must be positive seconds or None, got {value!r}")
+
+
+def expect_seconds(name: str, value: Any) -> None:
+    """Raise TypeError or ValueError, naming the argument, unless finite seconds from 0."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{name} must be seconds, got {value!r}")
+    if not 0 <= value < math.inf:
+        raise ValueError(f"{name} must be finite, non-negative seconds, got {value!r}")
 
 
 def as_bytes(data: object) -> bytes:

@@ -25,9 +25,10 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeVar
+from typing import Generic, Literal, NamedTuple, Protocol, TypeVar
 
 from sseparse._errors import LocalProtocolError, UnexpectedResponse
+from sseparse._input import expect_timeout
 from sseparse.transports import Request
 
 from ._retry_after import retry_after
@@ -78,13 +79,7 @@ class Limits:
 
     def __post_init__(self) -> None:
         for name in ("timeout", "first_timeout", "idle_timeout"):
-            seconds: Any = getattr(self, name)
-            if seconds is None:
-                continue
-            if not isinstance(seconds, int | float):
-                raise TypeError(f"{name} must be seconds or None, got {seconds!r}")
-            if not seconds > 0:
-                raise ValueError(f"{name} must be positive seconds or None, got {seconds!r}")
+            expect_timeout(name, getattr(self, name))
 
 
 class Verdict(NamedTuple):

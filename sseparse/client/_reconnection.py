@@ -12,6 +12,7 @@ from typing import Any, Literal
 from sseparse._decoders import SSEDecoder, essence
 from sseparse._errors import EventTooLarge, UnexpectedResponse
 from sseparse._events import ServerSentEvent
+from sseparse._input import expect_seconds
 from sseparse.transports import Request
 
 from ._attempts import State, Verdict
@@ -50,10 +51,10 @@ class Reconnection:
         max_event_size: int | None = 64 * 1024 * 1024,
         random: Callable[[], float] = random.random,
     ) -> None:
-        _expect_seconds("reconnection_time", reconnection_time)
-        _expect_seconds("max_backoff", max_backoff)
+        expect_seconds("reconnection_time", reconnection_time)
+        expect_seconds("max_backoff", max_backoff)
         count: Any = max_attempts
-        if count is not None and not isinstance(count, int):
+        if count is not None and (isinstance(count, bool) or not isinstance(count, int)):
             raise TypeError(f"max_attempts must be an int or None, got {count!r}")
         if count is not None and count < 1:
             raise ValueError(f"max_attempts must be at least 1 or None, got {count!r}")
@@ -72,7 +73,7 @@ class Reconnection:
         )
         self._default_reconnection_time = reconnection_time
         self._max_backoff = max_backoff
-        self._max_attempts = math.inf if max_attempts is None else max_attempts
+        self._max_attempts = max_attempts or math.inf
         self._retry_statuses = frozenset(retry_statuses)
         self._random = random
         # Attempts in a row without an event, and without anything of an event stream.
@@ -170,10 +171,3 @@ class Reconnection:
 
 def _are_ints(values: Any) -> bool:
     return isinstance(values, Collection) and all(isinstance(value, int) for value in values)  # pyright: ignore[reportUnknownVariableType]
-
-
-def _expect_seconds(name: str, seconds: Any) -> None:
-    if not isinstance(seconds, int | float):
-        raise TypeError(f"{name} must be seconds, got {seconds!r}")
-    if not 0 <= seconds < math.inf:
-        raise ValueError(f"{name} must be finite, non-negative seconds, got {seconds!r}")

@@ -355,7 +355,7 @@ def test_time_limit_must_be_positive(name: str, seconds: float) -> None:
 
 
 @pytest.mark.parametrize("name", ["timeout", "first_timeout", "idle_timeout"])
-def test_time_limit_must_be_a_number(name: str) -> None:
-    wrong: Any = "5"
-    with pytest.raises(TypeError, match=f"^{name} must be seconds or None, got '5'$"):
+@pytest.mark.parametrize("wrong", ["5", True])
+def test_time_limit_must_be_a_number(name: str, wrong: Any) -> None:
+    with pytest.raises(TypeError, match=f"^{name} must be seconds or None, got {wrong!r}$"):
         Limits(**{name: wrong})

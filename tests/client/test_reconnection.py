@@ -689,6 +689,8 @@ def test_arguments_that_mean_nothing_are_a_value_error(options: dict[str, Any], 
     [
         ({"reconnection_time": "3"}, "reconnection_time must be seconds, got '3'"),
         ({"max_backoff": None}, "max_backoff must be seconds, got None"),
+        ({"max_backoff": True}, "max_backoff must be seconds, got True"),
+        ({"max_attempts": True}, "max_attempts must be an int or None, got True"),
         ({"max_attempts": "3"}, "max_attempts must be an int or None, got '3'"),
         ({"retry_statuses": 503}, "retry_statuses must be a collection of ints, got 503"),
         ({"retry_statuses": "503"}, "retry_statuses must be a collection of ints, got '503'"),
