@@ -166,20 +166,16 @@ class Attempts(Generic[T]):
         # Seconds to wait, when WAITING.
         self.wait: float = 0.0
         self._policy = policy
-        self._limits = limits
-        self._idle = _seconds(limits.idle_timeout)
-        self._first = self._idle if limits.first_timeout is None else limits.first_timeout
         self._wall_clock = wall_clock
+        self._total = limits.timeout or math.inf
+        self._idle = limits.idle_timeout or math.inf
+        self._first = limits.first_timeout or self._idle
         self._open_is_clocked = min(self._idle, self._first) < math.inf
-        # Deadlines: of all attempts once the first step begins, of a refusal's body, of a wait.
-        self._begun = False
+        # Times of the clock: the end of all attempts, and of what the state waits for.
         self._deadline = math.inf
-        self._refusal_deadline = math.inf
-        self._wake = math.inf
-        # Time of the step's beginning; seconds waited since the last progress; the policy's count
-        # at that time.
-        self._step_began = 0.0
-        self._waited = 0.0
+        self._due = math.inf
+        # Seconds that are left for progress, and the policy's count of it at the last step.
+        self._left = self._first
         self._progress = 0
         self._status = 0
         self._headers: Mapping[str, str] = {}
@@ -192,54 +188,52 @@ class Attempts(Generic[T]):
 
         now: seconds of any monotonic clock.
         """
-        if not self._begun:
-            self._begun = True
-            self._deadline = now + _seconds(self._limits.timeout)
-        self._step_began = now
+        if self._deadline == math.inf:
+            self._deadline = now + self._total
+        if self.state in (State.CONNECTING, State.OPEN):
+            self._due = now + self._left
 
     def end_step(self, now: float) -> None:
         """Count the time of a step, and start the time of what it has led to."""
+        self._left = self._due - now
         if self._policy.progress != self._progress:
             self._progress = self._policy.progress
-            self._waited = 0.0
-        else:
-            self._waited += now - self._step_began
+            self._left = self._idle
+        if self._due < math.inf:
+            return
         if self.state is State.REFUSED:
-            self._refusal_deadline = min(self._refusal_deadline, now + REFUSAL_TIME)
-        elif self.state is State.WAITING and self._wake == math.inf:
-            self._wake = now + self.wait
+            self._due = now + REFUSAL_TIME
+        elif self.state is State.WAITING:
+            self._due = now + self.wait
             # A wait that the timeout would end is not begun.
-            if self._wake >= self._deadline:
+            if self._due >= self._deadline:
                 self._enter(State.CLOSED, self.error)
 
     def next_deadline(self) -> float | None:
         """Return when `handle_deadline` is due, by the clock of `begin_step`, or None."""
-        due = self._deadline
-        if self.state is State.WAITING:
-            due = self._wake
-        elif self.state is State.REFUSED:
-            due = min(due, self._refusal_deadline)
-        elif self._open_is_clocked:
-            due = min(due, self._step_began + self._limit() - self._waited)
+        due = min(self._due, self._deadline)
         return None if due == math.inf else due
 
     def handle_deadline(self, now: float) -> None:
         """Do what is due at `next_deadline`: end a wait, a refusal, an attempt or all of them."""
         if self.state is State.WAITING:
-            self._begin_attempt(now)
+            self._refused_body.clear()
+            self._enter(State.CONNECTING)
+            # The wait is no time of the attempt.
+            self._left, self._progress = self._first, 0
+            self._due = now + self._left
         elif self.state is State.REFUSED:
             # The status stands, with or without the body.
             self._refuse()
         elif self.state is not State.CLOSED:
+            which: Literal["total", "first", "idle"]
             if now >= self._deadline:
-                verdict = self._policy.time_out("total", _seconds(self._limits.timeout))
+                which, seconds = "total", self._total
+            elif self._policy.progress:
+                which, seconds = "idle", self._idle
             else:
-                which: Literal["first", "idle"] = "idle" if self._policy.progress else "first"
-                verdict = self._policy.time_out(which, self._limit())
-            self._follow(verdict)
-
-    def _limit(self) -> float:
-        return self._idle if self._policy.progress else self._first
+                which, seconds = "first", self._first
+            self._follow(self._policy.time_out(which, seconds))
 
     # The network
 
@@ -304,15 +298,6 @@ class Attempts(Generic[T]):
 
     # Transitions
 
-    def _begin_attempt(self, now: float) -> None:
-        self._refusal_deadline = self._wake = math.inf
-        # The wait is no time of the attempt.
-        self._step_began = now
-        self._waited = 0.0
-        self._progress = 0
-        self._refused_body.clear()
-        self._enter(State.CONNECTING)
-
     def _refuse(self) -> None:
         body = bytes(self._refused_body)
         seconds = retry_after(self._headers, body, self._wall_clock())
@@ -330,15 +315,13 @@ class Attempts(Generic[T]):
         if state not in TRANSITIONS[self.state]:
             raise LocalProtocolError(f"no transition from {self.state.name} to {state.name}")
         self.state = state
-        self.clocked = self._open_is_clocked or state is not State.OPEN
         self.error = error
+        self.clocked = self._open_is_clocked or state is not State.OPEN
+        if state is not State.OPEN:
+            self._due = math.inf  # until the end of the step
 
     def _expects(self, *states: State) -> bool:
         """Return whether the state is one of these; whatever comes once CLOSED is ignored."""
         if self.state not in (*states, State.CLOSED):
             raise LocalProtocolError(f"not expected in the state {self.state.name}")
         return self.state is not State.CLOSED
-
-
-def _seconds(limit: float | None) -> float:
-    return math.inf if limit is None else limit
