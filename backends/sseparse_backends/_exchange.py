@@ -9,7 +9,7 @@ from random import random
 from typing import Any, Literal, TypeAlias
 
 from sseparse import IncompleteStream, LocalProtocolError, RemoteProtocolError, UnexpectedResponse
-from sseparse.client import State, Verdict
+from sseparse.client import LimitName, ResponseState, State, Verdict
 from sseparse.transports import Request
 
 from ._contract import (
@@ -108,7 +108,7 @@ class Exchange:
         """Return the request, the same for each attempt."""
         return self._request
 
-    def accept(self, status: int, headers: Mapping[str, str]) -> State:
+    def accept(self, status: int, headers: Mapping[str, str]) -> ResponseState:
         """Return OPEN for a 200 with a media type that the backend reads, else REFUSED."""
         self._unreadable = None
         if status != 200:
@@ -153,7 +153,7 @@ class Exchange:
             error = timeout
         return self._retry(error)
 
-    def time_out(self, which: Literal["total", "first", "idle"], seconds: float) -> Verdict:
+    def time_out(self, which: LimitName, seconds: float) -> Verdict:
         """Give up."""
         return Verdict(ReplyTimeout(seconds, which, self.text))
 

@@ -4,7 +4,7 @@ Use Driver, Attempts and Policy to write a client with other retry rules, as `ss
 does.
 """
 
-from ._attempts import Attempts, Limits, Policy, State, Verdict
+from ._attempts import Attempts, LimitName, Limits, Policy, ResponseState, State, Verdict
 from ._driver import BURST, Driver, transport_or_default
 from ._event_source import EventSource, ReadyState
 
@@ -13,9 +13,11 @@ __all__ = [
     "Attempts",
     "Driver",
     "EventSource",
+    "LimitName",
     "Limits",
     "Policy",
     "ReadyState",
+    "ResponseState",
     "State",
     "Verdict",
     "transport_or_default",

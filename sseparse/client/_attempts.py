@@ -25,7 +25,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Generic, Literal, NamedTuple, Protocol, TypeVar
+from typing import Generic, Literal, NamedTuple, Protocol, TypeAlias, TypeVar, get_args
 
 from sseparse._errors import LocalProtocolError, UnexpectedResponse
 from sseparse._input import expect_timeout
@@ -50,14 +50,10 @@ class State(enum.Enum):
     CLOSED = enum.auto()
 
 
-# The states that each state may be followed by.
-TRANSITIONS: Mapping[State, frozenset[State]] = {
-    State.CONNECTING: frozenset({State.REFUSED, State.OPEN, State.WAITING, State.CLOSED}),
-    State.REFUSED: frozenset({State.WAITING, State.CLOSED}),
-    State.OPEN: frozenset({State.WAITING, State.CLOSED}),
-    State.WAITING: frozenset({State.CONNECTING, State.CLOSED}),
-    State.CLOSED: frozenset(),
-}
+# The states that a response may lead to.
+ResponseState: TypeAlias = Literal[State.OPEN, State.REFUSED, State.CLOSED]
+# The names of the time limits.
+LimitName: TypeAlias = Literal["total", "first", "idle"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +108,7 @@ class Policy(Protocol[T]):
         """Return the request of the next attempt."""
         ...
 
-    def accept(self, status: int, headers: Mapping[str, str]) -> State:
+    def accept(self, status: int, headers: Mapping[str, str]) -> ResponseState:
         """Return the next state: OPEN, REFUSED, or CLOSED for an end without an error.
 
         The body of a refusal is read before `refuse` is called.
@@ -135,7 +131,7 @@ class Policy(Protocol[T]):
         """Judge a failure of the network, before or after the stream was open."""
         ...
 
-    def time_out(self, which: Literal["total", "first", "idle"], seconds: float) -> Verdict:
+    def time_out(self, which: LimitName, seconds: float) -> Verdict:
         """Judge a timeout."""
         ...
 
@@ -226,7 +222,7 @@ class Attempts(Generic[T]):
             # The status stands, with or without the body.
             self._refuse()
         elif self.state is not State.CLOSED:
-            which: Literal["total", "first", "idle"]
+            which: LimitName
             if now >= self._deadline:
                 which, seconds = "total", self._total
             elif self._policy.progress:
@@ -246,7 +242,10 @@ class Attempts(Generic[T]):
         """Take the head of the response; header names are in lower case."""
         if self._expects(State.CONNECTING):
             self._status, self._headers = status, headers
-            self._enter(self._policy.accept(status, headers))
+            state = self._policy.accept(status, headers)
+            if state not in get_args(ResponseState):
+                raise LocalProtocolError(f"no transition from CONNECTING to {state.name}")
+            self._enter(state)
 
     def receive_data(self, data: bytes) -> list[T]:
         """Take a chunk of the body, and return the items that it completes."""
@@ -312,8 +311,6 @@ class Attempts(Generic[T]):
             self._enter(State.WAITING, verdict.error)
 
     def _enter(self, state: State, error: Exception | None = None) -> None:
-        if state not in TRANSITIONS[self.state]:
-            raise LocalProtocolError(f"no transition from {self.state.name} to {state.name}")
         self.state = state
         self.error = error
         self.clocked = self._open_is_clocked or state is not State.OPEN

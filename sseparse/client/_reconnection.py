@@ -7,7 +7,7 @@ import random
 import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any
 
 from sseparse._decoders import SSEDecoder, essence
 from sseparse._errors import EventTooLarge, UnexpectedResponse
@@ -15,7 +15,7 @@ from sseparse._events import ServerSentEvent
 from sseparse._input import expect_seconds
 from sseparse.transports import Request
 
-from ._attempts import State, Verdict
+from ._attempts import LimitName, ResponseState, State, Verdict
 
 # The smallest base of the backoff, in seconds: a stream may set the reconnection time to 0.
 _LEAST_BACKOFF = 0.5
@@ -103,7 +103,7 @@ class Reconnection:
             return self._request
         return replace(self._request, headers={**self._request.headers, "last-event-id": value})
 
-    def accept(self, status: int, headers: Mapping[str, str]) -> State:
+    def accept(self, status: int, headers: Mapping[str, str]) -> ResponseState:
         """Return OPEN for an event stream, CLOSED for a 204, else REFUSED."""
         if status == 200 and essence(headers.get("content-type")) == "text/event-stream":
             self.progress += 1
@@ -143,7 +143,7 @@ class Reconnection:
         """Reconnect."""
         return self._retry(error)
 
-    def time_out(self, which: Literal["total", "first", "idle"], seconds: float) -> Verdict:
+    def time_out(self, which: LimitName, seconds: float) -> Verdict:
         """Reconnect: silence is a lost connection."""
         return self._retry(TimeoutError(f"nothing arrived within {seconds:g} seconds"))
 

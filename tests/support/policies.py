@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Literal
 
 from sseparse import LocalProtocolError, UnexpectedResponse
-from sseparse.client import State, Verdict
+from sseparse.client import LimitName, ResponseState, State, Verdict
 from sseparse.transports import Request
 
 CUT = ConnectionError("cut")
@@ -30,8 +29,10 @@ class Scripted:
     def request(self) -> Request:
         return Request("GET", "http://127.0.0.1/")
 
-    def accept(self, status: int, headers: Mapping[str, str]) -> State:
-        return {200: State.OPEN, 204: State.CLOSED}.get(status, State.REFUSED)
+    def accept(self, status: int, headers: Mapping[str, str]) -> ResponseState:
+        if status == 204:
+            return State.CLOSED
+        return State.OPEN if status == 200 else State.REFUSED
 
     def receive_data(self, data: bytes) -> tuple[list[bytes], Verdict | None]:
         self.progress += data != b"."
@@ -49,7 +50,7 @@ class Scripted:
     def lose_connection(self, error: Exception, opened: bool) -> Verdict:
         return self._again(error)
 
-    def time_out(self, which: Literal["total", "first", "idle"], seconds: float) -> Verdict:
+    def time_out(self, which: LimitName, seconds: float) -> Verdict:
         self.timeouts.append((which, seconds))
         return (
             Verdict(TimeoutError(which)) if which == "total" else self._again(TimeoutError(which))
