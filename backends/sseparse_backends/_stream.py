@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from types import TracebackType
 from typing import Any, cast
 
-from sseparse.client import BURST, Attempts, Driver, Limits, transport_or_default
+from sseparse.client import Attempts, Driver, Limits, transport_or_default
 from sseparse.transports import Transport
 
 from ._contract import Backend, Delta, Messages, Text, Usage
@@ -100,7 +100,6 @@ class ReplyStream:
     ) -> None:
         self._exchange = exchange
         self._driver = Driver[Delta](Attempts(exchange, limits), transport, drains=drains)
-        self._deltas = self._driver.items
 
     @property
     def model(self) -> str:
@@ -137,9 +136,8 @@ class ReplyStream:
 
     async def __anext__(self) -> str:
         while True:
-            if len(self._deltas) % BURST == 0:
-                await self._driver.step()
-            if self._deltas and isinstance(delta := self._deltas.popleft(), Text):
+            delta = await self._driver.__anext__()
+            if isinstance(delta, Text):
                 return delta.text
 
     async def __aenter__(self) -> ReplyStream:
@@ -153,7 +151,7 @@ class ReplyStream:
         traceback: TracebackType | None,
     ) -> None:
         try:
-            if exc_type is None and not self._deltas:
+            if exc_type is None:
                 await self._driver.drain()
         finally:
             await self.aclose()

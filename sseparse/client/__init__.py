@@ -5,11 +5,10 @@ does.
 """
 
 from ._attempts import Attempts, LimitName, Limits, Policy, ResponseState, State, Verdict
-from ._driver import BURST, Driver, transport_or_default
+from ._driver import Driver, transport_or_default
 from ._event_source import EventSource, ReadyState
 
 __all__ = [
-    "BURST",
     "Attempts",
     "Driver",
     "EventSource",

@@ -205,10 +205,9 @@ class Attempts(Generic[T]):
             if self._due >= self._deadline:
                 self._enter(State.CLOSED, self.error)
 
-    def next_deadline(self) -> float | None:
-        """Return when `handle_deadline` is due, by the clock of `begin_step`, or None."""
-        due = min(self._due, self._deadline)
-        return None if due == math.inf else due
+    def next_deadline(self) -> float:
+        """Return when `handle_deadline` is due, by the clock of `begin_step`; inf for never."""
+        return min(self._due, self._deadline)
 
     def handle_deadline(self, now: float) -> None:
         """Do what is due at `next_deadline`: end a wait, a refusal, an attempt or all of them."""

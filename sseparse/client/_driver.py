@@ -8,7 +8,6 @@ step, cancellation included, closes the connection first.
 from __future__ import annotations
 
 import logging
-import math
 import warnings
 from collections import deque
 from collections.abc import Callable
@@ -25,8 +24,8 @@ from ._attempts import Attempts, State
 
 T = TypeVar("T")
 
-# Buffered items have a checkpoint after every 64th.
-BURST = 64
+# Items that have arrived have a checkpoint after every 64th.
+_BURST = 64
 
 # Limit for closing a response, in seconds.
 _CLOSING_TIME = 1.0
@@ -91,10 +90,11 @@ class Driver(Generic[T]):
         for name, callback in (("on_open", on_open), ("on_error", on_error)):
             if callback is not None and (not callable(callback) or iscoroutinefunction(callback)):
                 raise TypeError(f"{name} must be a plain function or None, got {callback!r}")
-        # Items that have arrived.
-        self.items: deque[T] = deque()
-        # Whether the closing has dropped items that had arrived.
-        self.discarded: bool = False
+        # The item handed out last.
+        self.last: T | None = None
+        # Items that have arrived, and whether the closing has dropped some.
+        self._items: deque[T] = deque()
+        self._discarded = False
         self._attempts = attempts
         self._transport = transport
         self._drains = drains
@@ -104,16 +104,24 @@ class Driver(Generic[T]):
         self._in_use = False
         self._released: anyio.Event | None = None
         self._scope: anyio.CancelScope | None = None
+        # From the first step on the class of the event loop's scopes: anyio looks it up in 1 µs.
+        self._new_scope = anyio.CancelScope
 
     def __aiter__(self) -> Driver[T]:
         return self
 
     async def __anext__(self) -> T:
         while True:
-            if len(self.items) % BURST == 0:
+            if len(self._items) % _BURST == 0:
                 await self.step()
-            if self.items:
-                return self.items.popleft()
+            if self._items:
+                self.last = item = self._items.popleft()
+                return item
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether items have arrived that were not handed out."""
+        return bool(self._items) or self._discarded
 
     async def open(self) -> None:
         """Step until a stream is open, or has been.
@@ -131,12 +139,12 @@ class Driver(Generic[T]):
         Raises what ended the attempts, StopAsyncIteration for a good end.
         """
         attempts = self._attempts
-        if self._in_use and not self.items:
+        if self._in_use and not self._items:
             # Outside of the `try`: a task that only waits for another may be cancelled.
             await self._until_released()
             return
         try:
-            if self.items:
+            if self._items:
                 await anyio.lowlevel.checkpoint()
             elif attempts.state is State.CLOSED:
                 await self.drain()
@@ -148,16 +156,18 @@ class Driver(Generic[T]):
                     before, clocked = attempts.state, attempts.clocked
                     if clocked:
                         attempts.begin_step(anyio.current_time())
-                    with self._new_scope(attempts.next_deadline()) as scope:
+                    with self._new_scope(deadline=attempts.next_deadline()) as scope:
+                        self._scope = scope
+                        self._new_scope = type(scope)
                         try:
                             if before is State.CONNECTING:
                                 await self._send()
                             elif before is State.WAITING:
                                 await anyio.sleep_forever()  # until the deadline
                             elif data := await self._response.receive():
-                                self.items += attempts.receive_data(data)
+                                self._items += attempts.receive_data(data)
                             else:
-                                self.items += attempts.receive_end()
+                                self._items += attempts.receive_end()
                         except (ConnectionError, TimeoutError) as error:
                             attempts.lose_connection(error)
                         except UnexpectedResponse as error:  # a content encoding
@@ -178,21 +188,15 @@ class Driver(Generic[T]):
             await self._end(error)
             raise
 
-    def _new_scope(self, deadline: float | None) -> anyio.CancelScope:
-        # Reuse the scope class of the event loop: anyio's lookup takes 1 µs, a fifth of a scope.
-        cls = anyio.CancelScope if self._scope is None else type(self._scope)
-        self._scope = cls(deadline=math.inf if deadline is None else deadline)
-        return self._scope
-
     async def _send(self) -> None:
         self._response = await self._transport.send(self._attempts.request)
         self._attempts.receive_response(self._response.status, self._response.headers)
 
     async def aclose(self) -> None:
         """Close the connection at once, from any task; an iteration in progress is over."""
-        self.discarded = self.discarded or bool(self.items)
-        self._attempts.close(discarded=self.discarded)
-        self.items.clear()
+        self._discarded = self.is_behind
+        self._attempts.close(discarded=self._discarded)
+        self._items.clear()
         if self._scope is not None:
             self._scope.cancel()
         with anyio.CancelScope(shield=True):
@@ -206,7 +210,7 @@ class Driver(Generic[T]):
 
     async def drain(self) -> None:
         """Read what is left of the body after a good end, if `drains`."""
-        if self._in_use or self._response is None or not self._is_to_drain():
+        if self._in_use or self.is_behind or self._response is None or not self._is_to_drain():
             return
         self._in_use = True
         left = _DRAIN_SIZE

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from types import TracebackType
+from typing import Any
 
 from sseparse._display import redacted_url
 from sseparse._events import ServerSentEvent
 from sseparse.transports import Request, Transport
 
 from ._attempts import Attempts, Limits, State
-from ._driver import BURST, Driver, transport_or_default
+from ._driver import Driver, transport_or_default
 from ._reconnection import Reconnection
 
 
@@ -105,9 +106,7 @@ class EventSource:
         self._driver = Driver(
             self._attempts, transport_or_default(transport), on_open=on_open, on_error=on_error
         )
-        self._events = self._driver.items
-        # That of the event handed out last.
-        self._last_event_id = last_event_id
+        self._first_event_id = last_event_id
 
     @property
     def ready_state(self) -> ReadyState:
@@ -120,9 +119,10 @@ class EventSource:
 
         The ID of a block without data counts once no event before it is left.
         """
-        if self._events or self._driver.discarded:
-            return self._last_event_id
-        return self._reconnection.last_event_id
+        if not self._driver.is_behind:
+            return self._reconnection.last_event_id
+        event = self._driver.last
+        return self._first_event_id if event is None else event.id
 
     @property
     def reconnection_time(self) -> float:
@@ -132,14 +132,9 @@ class EventSource:
     def __aiter__(self) -> EventSource:
         return self
 
-    async def __anext__(self) -> ServerSentEvent:
-        while True:
-            if len(self._events) % BURST == 0:
-                await self._driver.step()
-            if self._events:
-                event = self._events.popleft()
-                self._last_event_id = event.id
-                return event
+    def __anext__(self) -> Coroutine[Any, Any, ServerSentEvent]:
+        # Not in a coroutine of its own, since each takes 0.3 µs.
+        return self._driver.__anext__()
 
     async def __aenter__(self) -> EventSource:
         return self

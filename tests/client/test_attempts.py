@@ -216,10 +216,10 @@ def test_refusal_carries_the_wait_that_the_server_asks_for(
 def test_without_limits_nothing_is_due() -> None:
     machine = attempts()
     machine.begin_step(0)
-    assert machine.next_deadline() is None
+    assert machine.next_deadline() == math.inf
     machine.receive_response(200, {})
     assert not machine.clocked
-    assert machine.next_deadline() is None
+    assert machine.next_deadline() == math.inf
 
 
 # Limits, what happens after how many seconds, and where that leads: each state with its time.

@@ -59,7 +59,7 @@ class Stalling(Attempts[bytes]):
         self.stalled = data == b"stall"
         return super().receive_data(data)
 
-    def next_deadline(self) -> float | None:
+    def next_deadline(self) -> float:
         return -math.inf if self.stalled else super().next_deadline()
 
     def handle_deadline(self, now: float) -> None:
@@ -204,7 +204,7 @@ async def test_burst_of_items_is_whole_and_lets_a_cancellation_through() -> None
 async def test_items_that_have_arrived_come_before_a_cancellation_is_seen() -> None:
     transport = MemoryTransport(body(b"a", STALL))
     driver = drive(transport)
-    driver.items.extend([b"x", b"y"])
+    driver._items.extend([b"x", b"y"])
     received = [await anext(driver)]
     with anyio.CancelScope() as scope:
         scope.cancel()
@@ -577,7 +577,7 @@ async def test_item_that_had_arrived_is_lost_to_a_closing_and_a_good_end_is_none
     driver = drive(memory(b"done"), Burst())
     assert await anext(driver) == b"done"
     await driver.aclose()
-    assert driver.discarded
+    assert driver.is_behind
     with pytest.raises(LocalProtocolError) as caught:
         await anext(driver)
     assert caught.value is CLOSING

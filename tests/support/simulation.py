@@ -55,7 +55,7 @@ class Simulation(Generic[T]):
             if clocked:
                 self.attempts.begin_step(self.now)
             deadline = self.attempts.next_deadline()
-            if deadline is not None and deadline <= due:
+            if deadline <= due:
                 self.now = max(deadline, self.now)
                 self.attempts.handle_deadline(self.now)
                 if before is not State.WAITING:
