@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 from types import TracebackType
 from typing import Any, cast
 
-from sseparse.client import Attempts, Driver, Limits, transport_or_default
-from sseparse.transports import Transport
+from sseparse.client import Attempts, Driver, Limits
+from sseparse.transports import Transport, transport_or_default
 
 from ._contract import Backend, Delta, Messages, Text, Usage
 from ._exchange import Exchange

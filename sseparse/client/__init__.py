@@ -1,11 +1,11 @@
 """The event-source client, on asyncio and trio.
 
 Use Driver, Attempts and Policy to write a client with other retry rules, as `sseparse_backends`
-does.
+does, and `sseparse.transports.transport_or_default` for the transport that it is given.
 """
 
 from ._attempts import Attempts, LimitName, Limits, Policy, ResponseState, State, Verdict
-from ._driver import Driver, transport_or_default
+from ._driver import Driver
 from ._event_source import EventSource, ReadyState
 
 __all__ = [
@@ -19,5 +19,4 @@ __all__ = [
     "ResponseState",
     "State",
     "Verdict",
-    "transport_or_default",
 ]

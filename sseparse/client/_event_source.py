@@ -9,10 +9,10 @@ from typing import Any
 
 from sseparse._display import redacted_url
 from sseparse._events import ServerSentEvent
-from sseparse.transports import Request, Transport
+from sseparse.transports import Request, Transport, transport_or_default
 
 from ._attempts import Attempts, Limits, State
-from ._driver import Driver, transport_or_default
+from ._driver import Driver
 from ._reconnection import Reconnection
 
 

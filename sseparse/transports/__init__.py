@@ -43,9 +43,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
+from ._default import transport_or_default
 from ._request import Request
 
-__all__ = ["Request", "Response", "Transport"]
+__all__ = ["Request", "Response", "Transport", "transport_or_default"]
 
 
 class Response(Protocol):

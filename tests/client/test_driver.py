@@ -17,9 +17,9 @@ import pytest
 from anyio.abc import SocketStream
 
 from sseparse import LocalProtocolError, UnexpectedResponse
-from sseparse.client import Attempts, Driver, Limits, State, transport_or_default
+from sseparse.client import Attempts, Driver, Limits, State
 from sseparse.client import _driver as driver_module
-from sseparse.transports import Request, Transport
+from sseparse.transports import Request, Transport, transport_or_default
 from sseparse.transports.httpx2 import HTTPX2Transport
 from sseparse.transports.memory import MemoryResponse, MemoryTransport, ScriptedBody
 from tests.support.cancellation import cancelling_at_each_await
