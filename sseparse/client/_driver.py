@@ -18,7 +18,7 @@ import anyio
 
 from sseparse._display import redacted_url
 from sseparse._errors import LocalProtocolError, UnexpectedResponse
-from sseparse.transports import Response, Transport
+from sseparse.transports import Transport
 
 from ._attempts import Attempts, State
 
@@ -86,12 +86,12 @@ class Driver(Generic[T]):
         return self
 
     async def __anext__(self) -> T:
-        while True:
-            if len(self._items) % _BURST == 0:
-                await self.step()
-            if self._items:
-                self.last = item = self._items.popleft()
-                return item
+        if len(self._items) % _BURST == 0:
+            await self.step()
+        while not self._items:
+            await self.step()
+        self.last = item = self._items.popleft()
+        return item
 
     @property
     def is_behind(self) -> bool:
@@ -121,10 +121,8 @@ class Driver(Generic[T]):
         try:
             if self._items:
                 await anyio.lowlevel.checkpoint()
-            elif attempts.state is State.CLOSED:
-                await self.drain()
-                raise attempts.error or StopAsyncIteration
-            else:
+                return
+            if attempts.state is not State.CLOSED:
                 self._in_use = True
                 try:
                     # All of a step is in one coroutine, since each takes 0.3 µs.
@@ -135,10 +133,12 @@ class Driver(Generic[T]):
                         self._scope = scope
                         self._new_scope = type(scope)
                         try:
-                            if before is State.CONNECTING:
-                                await self._send()
-                            elif before is State.WAITING:
+                            if self._response is None and before is State.WAITING:
                                 await anyio.sleep_forever()  # until the deadline
+                            elif self._response is None:
+                                response = await self._transport.send(attempts.request)
+                                self._response = response
+                                attempts.receive_response(response.status, response.headers)
                             elif data := await self._response.receive():
                                 self._items += attempts.receive_data(data)
                             else:
@@ -154,18 +154,24 @@ class Driver(Generic[T]):
                         attempts.handle_deadline(anyio.current_time())
                     if clocked or attempts.state is not before:
                         attempts.end_step(anyio.current_time())
-                        await self._follow(before)
+                    if attempts.state is not before:
+                        await self._follow()
                 finally:
                     self._release()
+                return
+            await self.drain()
         except GeneratorExit:
             raise  # the coroutine is closed, and must not wait
+        except StopAsyncIteration as error:
+            # It would look like a good end.
+            failure = RuntimeError("the transport or a callback raised StopAsyncIteration")
+            await self._end(failure)
+            raise failure from error
         except BaseException as error:
             await self._end(error)
             raise
-
-    async def _send(self) -> None:
-        self._response = await self._transport.send(self._attempts.request)
-        self._attempts.receive_response(self._response.status, self._response.headers)
+        await self.aclose()
+        raise attempts.error or StopAsyncIteration
 
     async def aclose(self) -> None:
         """Close the connection at once, from any task; an iteration in progress is over."""
@@ -191,15 +197,13 @@ class Driver(Generic[T]):
         left = _DRAIN_SIZE
         try:
             with anyio.move_on_after(_DRAIN_TIME) as self._scope:
-                while left > 0:
-                    data = await self._response.receive()
-                    left -= len(data) or left
+                while left > 0 and (data := await self._response.receive()):
+                    left -= len(data)
         except ConnectionError:
             pass  # the stream is complete nevertheless
         except Exception:
             _logger.warning("reading the rest of a body failed", exc_info=True)
         finally:
-            self._scope = None
             self._release()
 
     def __del__(self) -> None:
@@ -207,11 +211,9 @@ class Driver(Generic[T]):
             request = self._attempts.request
             warnings.warn(f"unclosed {request!r}", ResourceWarning, stacklevel=2, source=self)
 
-    async def _follow(self, before: State) -> None:
+    async def _follow(self) -> None:
         """Close the response, log and call the callbacks after a change of state."""
         attempts = self._attempts
-        if attempts.state is before:
-            return
         if attempts.state in (State.WAITING, State.CLOSED) and not self._is_to_drain():
             await self._close_response()
         if attempts.state is State.OPEN and self._on_open is not None:
@@ -237,7 +239,6 @@ class Driver(Generic[T]):
         await self.aclose()
 
     async def _close_response(self) -> None:
-        response: Response | None
         response, self._response = self._response, None
         if response is not None:
             with anyio.move_on_after(_CLOSING_TIME, shield=True):

@@ -313,6 +313,20 @@ async def test_error_of_a_callback_passes_as_it_is_and_closes_the_connection(cal
     assert (len(transport.requests), transport.open) == (1, 0)
 
 
+@pytest.mark.parametrize("where", ["on_open", "on_error", "transport"])
+async def test_stop_of_another_iteration_is_an_error_and_no_end(where: str) -> None:
+    def fail(*_: object) -> None:
+        raise StopAsyncIteration
+
+    transport = MemoryTransport(body(StopAsyncIteration() if where == "transport" else CUT))
+    callbacks: dict[str, Any] = {} if where == "transport" else {where: fail}
+    driver = drive(transport, **callbacks)
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="raised StopAsyncIteration"):
+            await anext(driver)
+    assert (len(transport.requests), transport.open) == (1, 0)
+
+
 # Time limits. When they are due is a matter of Attempts: here they end what waits.
 
 
