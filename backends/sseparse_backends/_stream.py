@@ -55,9 +55,7 @@ def stream(
         retries=retries,
         options=options,
     )
-    # The default transport closes its client: no connection can be reused.
-    drains = transport is not None
-    return ReplyStream(exchange, limits, transport_or_default(transport, proxy), drains=drains)
+    return ReplyStream(exchange, limits, transport_or_default(transport, proxy))
 
 
 def _expect_backend(backend: Any) -> Backend:
@@ -91,15 +89,13 @@ class ReplyStream:
 
     The iteration ends without an error only where the reply is finished. Each further step raises
     an error again; the text before it is `text_so_far`. Buffered text has a checkpoint after every
-    64th piece. With your own transport, up to 64 KiB more of the body are read after the last, for
-    at most 0.25 s, so that the connection can be reused.
+    64th piece. With an HTTP client of your own, up to 64 KiB more of the body are read after the
+    last, for at most 0.25 s, so that the connection can be reused.
     """
 
-    def __init__(
-        self, exchange: Exchange, limits: Limits, transport: Transport, *, drains: bool
-    ) -> None:
+    def __init__(self, exchange: Exchange, limits: Limits, transport: Transport) -> None:
         self._exchange = exchange
-        self._driver = Driver[Delta](Attempts(exchange, limits), transport, drains=drains)
+        self._driver = Driver[Delta](Attempts(exchange, limits), transport, keep_connection=True)
 
     @property
     def model(self) -> str:

@@ -40,8 +40,8 @@ class Driver(Generic[T]):
     """Drive Attempts over a transport: an asynchronous iterator over the items.
 
     transport: sends the requests.
-    drains: after a good end, read what is left of the body, a quarter of a second and 64 KiB at
-        most, so that the transport can use the connection again.
+    keep_connection: after a good end, read what is left of the body, for at most 0.25 s and 64 KiB,
+        so that the transport can use the connection again.
     on_open: called when a stream has opened.
     on_error: called with the error and the wait in seconds when another attempt will be made.
 
@@ -57,7 +57,7 @@ class Driver(Generic[T]):
         attempts: Attempts[T],
         transport: Transport,
         *,
-        drains: bool = False,
+        keep_connection: bool = False,
         on_open: Callable[[], object] | None = None,
         on_error: Callable[[Exception, float], object] | None = None,
     ) -> None:
@@ -72,7 +72,7 @@ class Driver(Generic[T]):
         self._discarded = False
         self._attempts = attempts
         self._transport = transport
-        self._drains = drains
+        self._keep_connection = keep_connection and getattr(transport, "keeps_connections", True)
         self._on_open = on_open
         self._on_error = on_error
         # Guards the connection: held during a step (which aclose cancels) and while closing.
@@ -190,8 +190,9 @@ class Driver(Generic[T]):
                 self._release()
 
     async def drain(self) -> None:
-        """Read what is left of the body after a good end, if `drains`."""
-        if self._in_use or self.is_behind or self._response is None or not self._is_to_drain():
+        """Read what is left of the body, where all of a good end was handed out."""
+        closed = self._attempts.state is State.CLOSED
+        if not closed or self._response is None or self.is_behind or self._in_use:
             return
         self._in_use = True
         left = _DRAIN_SIZE
@@ -214,7 +215,8 @@ class Driver(Generic[T]):
     async def _follow(self) -> None:
         """Close the response, log and call the callbacks after a change of state."""
         attempts = self._attempts
-        if attempts.state in (State.WAITING, State.CLOSED) and not self._is_to_drain():
+        kept = self._keep_connection and attempts.error is None
+        if attempts.state is State.WAITING or (attempts.state is State.CLOSED and not kept):
             await self._close_response()
         if attempts.state is State.OPEN and self._on_open is not None:
             self._on_open()
@@ -224,10 +226,6 @@ class Driver(Generic[T]):
             _logger.info("%s: trying again in %.1f seconds: %s", url, wait, error)
             if self._on_error is not None:
                 self._on_error(error, wait)
-
-    def _is_to_drain(self) -> bool:
-        attempts = self._attempts
-        return self._drains and attempts.state is State.CLOSED and attempts.error is None
 
     async def _end(self, error: BaseException) -> None:
         """Close everything because a step has raised `error`."""

@@ -4,7 +4,8 @@
 `memory.MemoryTransport` answers from a script.
 
 A transport of your own has a method `send`, which returns a response with `status`, `headers`,
-`receive` and `aclose`; it inherits and registers nothing. This one plays a stream that was
+`receive` and `aclose`; it inherits and registers nothing. If it closes each connection with the
+response, it says so by `keeps_connections = False`. This one plays a stream that was
 recorded with `curl -N`:
 
     import anyio

@@ -53,6 +53,7 @@ class AiohttpTransport:
         self._session = session
         self._proxy = proxy
         self._trust_env = trust_env
+        self.keeps_connections: bool = session is not None
 
     async def send(self, request: Request) -> AiohttpResponse:
         """Send `request`; see Transport.send. Raises RuntimeError outside of asyncio."""

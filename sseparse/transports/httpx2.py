@@ -59,6 +59,7 @@ class HTTPX2Transport:
         self._proxy = proxy
         self._client = client
         self._trust_env = trust_env
+        self.keeps_connections: bool = client is not None
 
     async def send(self, request: Request) -> HTTPX2Response:
         """Send `request`; see Transport.send."""

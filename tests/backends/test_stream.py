@@ -535,6 +535,16 @@ async def test_finished_reply_that_is_left_gives_its_connection_back_too(
         assert server.connections == 1
 
 
+async def test_body_is_not_awaited_where_its_connection_is_thrown_away(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("sseparse.client._driver._DRAIN_TIME", 600)
+    async with serve(answer(KEPT, until_client_leaves)) as server:
+        for transport in (None, HTTPX2Transport()):
+            with anyio.fail_after(60):
+                assert await collect(ask(transport, server)) == (TEXTS, None)
+
+
 async def test_connection_of_a_reply_that_is_left_early_is_closed(transport: Transport) -> None:
     async with serve(answer_and_stay) as server:
         for _ in range(2):

@@ -746,7 +746,7 @@ async def test_cancellation_at_any_await_closes_the_response() -> None:
                 *(body(b"c", CUT), body(b"done", b"more", STALL)),
             )
         )
-        driver = drive(transports[-1], drains=True)
+        driver = drive(transports[-1], keep_connection=True)
         items, error = await collect(driver)
         assert (items, error) == ([b"a", b"b", b"end", b"c", b"done"], None)
 
@@ -794,23 +794,26 @@ async def test_draining_reads_the_rest_of_the_body(
     rest: tuple[Any, ...], caplog: pytest.LogCaptureFixture
 ) -> None:
     transport = memory(b"a", b"done", *rest)
-    assert await collect(drive(transport, drains=True)) == ([b"a", b"done"], None)
+    assert await collect(drive(transport, keep_connection=True)) == ([b"a", b"done"], None)
     assert transport.open == 0
     assert caplog.text == ""
 
 
 async def test_draining_that_fails_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     transport = memory(b"a", b"done", ZeroDivisionError("surprise"))
-    assert await collect(drive(transport, drains=True)) == ([b"a", b"done"], None)
+    assert await collect(drive(transport, keep_connection=True)) == ([b"a", b"done"], None)
     assert "surprise" in caplog.text
 
 
 async def test_draining_takes_a_limited_time_and_closing_ends_it() -> None:
     with pytest.MonkeyPatch.context() as patch, anyio.fail_after(60):
         patch.setattr(driver_module, "_DRAIN_TIME", 0.01)
-        assert await collect(drive(memory(b"done", STALL), drains=True)) == ([b"done"], None)
+        assert await collect(drive(memory(b"done", STALL), keep_connection=True)) == (
+            [b"done"],
+            None,
+        )
         patch.setattr(driver_module, "_DRAIN_TIME", 600)
-        driver = drive(memory(b"done", STALL), drains=True)
+        driver = drive(memory(b"done", STALL), keep_connection=True)
         assert await anext(driver) == b"done"
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(collect, driver)
