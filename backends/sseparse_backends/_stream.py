@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from types import TracebackType
 from typing import Any, cast
 
 from sseparse.client import Attempts, Driver, Limits
@@ -140,12 +139,7 @@ class ReplyStream:
         await self._driver.open()
         return self
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, exc_type: type[BaseException] | None, *exception: object) -> None:
         try:
             if exc_type is None:
                 await self._driver.drain()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Collection, Coroutine, Mapping
-from types import TracebackType
 from typing import Any
 
 from sseparse._display import redacted_url
@@ -91,9 +90,8 @@ class EventSource:
         on_open: Callable[[], object] | None = None,
         on_error: Callable[[Exception, float], object] | None = None,
     ) -> None:
-        fields: Mapping[str, str] = {} if headers is None else headers
         self._reconnection = Reconnection(
-            Request(method, url, fields, body, connect_timeout),
+            Request(method, url, {} if headers is None else headers, body, connect_timeout),
             last_event_id=last_event_id,
             reconnection_time=reconnection_time,
             max_backoff=max_backoff,
@@ -139,12 +137,7 @@ class EventSource:
     async def __aenter__(self) -> EventSource:
         return self
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *exception: object) -> None:
         await self.aclose()
 
     async def aclose(self) -> None:

@@ -43,12 +43,12 @@ class Reconnection:
         self,
         request: Request,
         *,
-        last_event_id: str = "",
-        reconnection_time: float = 3.0,
-        max_backoff: float = 60.0,
-        max_attempts: int | None = None,
-        retry_statuses: Collection[int] = frozenset(),
-        max_event_size: int | None = 64 * 1024 * 1024,
+        last_event_id: str,
+        reconnection_time: float,
+        max_backoff: float,
+        max_attempts: int | None,
+        retry_statuses: Collection[int],
+        max_event_size: int | None,
         random: Callable[[], float] = random.random,
     ) -> None:
         expect_seconds("reconnection_time", reconnection_time)
@@ -58,7 +58,8 @@ class Reconnection:
             raise TypeError(f"max_attempts must be an int or None, got {count!r}")
         if count is not None and count < 1:
             raise ValueError(f"max_attempts must be at least 1 or None, got {count!r}")
-        if not _are_ints(retry_statuses):
+        statuses: Any = retry_statuses
+        if not isinstance(statuses, Collection) or not all(isinstance(n, int) for n in statuses):  # pyright: ignore[reportUnknownVariableType]
             raise TypeError(f"retry_statuses must be a collection of ints, got {retry_statuses!r}")
         fields = {name.lower(): value for name, value in request.headers.items()}
         if "last-event-id" in fields:
@@ -76,12 +77,10 @@ class Reconnection:
         self._max_attempts = max_attempts or math.inf
         self._retry_statuses = frozenset(retry_statuses)
         self._random = random
-        # Attempts in a row without an event, and without anything of an event stream.
-        self._without_event = 0
-        self._without_stream = 0
-        # Whether this attempt brought one; the end of the body so far, or all of it.
-        self._event_came = False
-        self._stream_came = False
+        # Attempts in a row, this one included, without an event and without anything of a stream.
+        self._without_event = 1
+        self._without_stream = 1
+        # The end of the body so far, or all of it.
         self._body_end = b""
         self._body_is_whole = True
 
@@ -120,11 +119,11 @@ class Reconnection:
             events, error.events = error.events, []
             verdict = Verdict(error)
         if events:
-            self._event_came = self._stream_came = True
-        elif not self._stream_came:
+            self._without_event = self._without_stream = 0
+        elif self._without_stream:
             body = self._body_end + data
-            first = self._body_is_whole and _FIRST_LINE.match(body) is not None
-            self._stream_came = first or _LATER_LINE.search(body) is not None
+            if (self._body_is_whole and _FIRST_LINE.match(body)) or _LATER_LINE.search(body):
+                self._without_stream = 0
             self._body_is_whole = self._body_is_whole and len(body) <= _LONGEST_MATCH
             self._body_end = body[-_LONGEST_MATCH:]
         return events, verdict
@@ -151,12 +150,10 @@ class Reconnection:
         """Closing is a good end."""
 
     def _retry(self, error: Exception, at_least: float = 0.0) -> Verdict:
-        self._without_event = 0 if self._event_came else self._without_event + 1
-        self._without_stream = 0 if self._stream_came else self._without_stream + 1
         if self._without_event >= self._max_attempts:
             return Verdict(error)
         least = most = self.reconnection_time
-        if not self._event_came:
+        if self._without_event:
             # No exponent is so large that the float overflows.
             doubled = 2.0 ** min(self._without_stream, 64)
             most = min(max(least, _LEAST_BACKOFF) * doubled, self._max_backoff)
@@ -164,10 +161,7 @@ class Reconnection:
         # A partial event is discarded, and never joined to the bytes of another connection.
         self._decoder.reset()
         self.progress = 0
-        self._event_came = self._stream_came = False
+        self._without_event += 1
+        self._without_stream += 1
         self._body_end, self._body_is_whole = b"", True
         return Verdict(error, min(max(wait, at_least), self._max_backoff))
-
-
-def _are_ints(values: Any) -> bool:
-    return isinstance(values, Collection) and all(isinstance(value, int) for value in values)  # pyright: ignore[reportUnknownVariableType]
