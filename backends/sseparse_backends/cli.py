@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from sseparse.cli import async_backend, one_line, run, safe_for, styled
+from sseparse.cli import async_backend, one_line, run, safe_for
 from sseparse.transports.httpx2 import HTTPX2Transport
 
 from ._contract import Reasoning, Text
@@ -135,9 +135,10 @@ async def _print(reply: ReplyStream) -> float | None:
                 click.echo(err=other)
                 lines.remove(other)
             lines.add(err)
-            words = safe_for(delta.text, sys.stderr if err else sys.stdout)
             if err:
-                words = styled(words, sys.stderr, dim=True)
+                words = safe_for(delta.text, sys.stderr, dim=True)
+            else:
+                words = safe_for(delta.text, sys.stdout)
             click.echo(words, nl=False, err=err, color=True)
     finally:
         for err in lines:

@@ -65,19 +65,15 @@ async def _run_interruptible(work: Callable[[], Awaitable[object]]) -> bool:
     return interrupted
 
 
-def safe_for(text: str, file: TextIO | None) -> str:
-    """Return `text` for `file`; a terminal gets no control characters."""
-    return terminal_safe(text) if file and file.isatty() else text
+def safe_for(text: str, file: TextIO | None, **style: Any) -> str:
+    """Return `text` for `file`; a terminal gets it styled and without control characters.
 
-
-def styled(text: str, file: TextIO | None, **style: Any) -> str:
-    """Return `text` in a style of click.style, if `file` is a terminal that wants colours.
-
-    https://no-color.org
+    style: arguments of click.style; none where NO_COLOR is set (https://no-color.org).
     """
-    if file is None or not file.isatty() or os.environ.get("NO_COLOR"):
+    if file is None or not file.isatty():
         return text
-    return click.style(text, **style)
+    text = terminal_safe(text)
+    return click.style(text, **style) if style and not os.environ.get("NO_COLOR") else text
 
 
 def print_json(item: Any) -> None:

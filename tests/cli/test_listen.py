@@ -17,7 +17,8 @@ from click.testing import CliRunner, Result
 
 from sseparse import ServerSentEvent
 from sseparse.cli import _terminal, main
-from sseparse.cli.listen import SavedID, _Status, print_event
+from sseparse.cli._saved_id import SavedID
+from sseparse.cli.listen import _Status, print_event
 from tests.support.commands import start
 from tests.support.servers import CHUNKED, LAST_CHUNK, Serve, chunk, head, reset
 from tests.support.servers import until_client_leaves as stall
