@@ -29,25 +29,25 @@ _READY_STATES = {State.OPEN: ReadyState.OPEN, State.CLOSED: ReadyState.CLOSED}
 class EventSource:
     """Follow the event stream at a URL: an asynchronous iterator over its events.
 
-    When the stream ends or the network fails, it connects again, after the reconnection time,
-    and resumes after the last event ID. Use it with `async with`, which closes it on leaving;
-    the first step of the iteration opens the first connection. At most one is open at a time.
+    The first step of the iteration opens the connection. When the stream ends or the network
+    fails, another is opened after the reconnection time, and resumes after the last event ID.
+    At most one connection is open at a time. `async with` closes the source on leaving.
 
     url: http: or https:.
-    method, headers, body: of the request, the same on each attempt. The headers come before the
+    method, headers, body: of the request, the same on each attempt. The headers override the
         default Accept and Cache-Control.
-    transport: sends the requests, with its connections, proxies and auth. Default:
-        HTTPX2Transport().
-    last_event_id: the last event ID of an earlier run, to resume after.
+    transport: sends the requests. Default: HTTPX2Transport().
+    last_event_id: ID of the event to resume after, from an earlier run.
     reconnection_time: seconds to wait before connecting again, until the stream sets another.
         Default: 3. After n attempts in a row that brought nothing of an event stream, the wait is
         random between the reconnection time and 2**n times it.
     max_backoff: the longest wait in seconds, whatever the server asks for. Default: 60.
-    max_attempts: attempts in a row that may bring no event. Default: None, no limit.
+    max_attempts: number of attempts in a row without an event after which the last error is
+        raised. Default: None, no limit.
     idle_timeout: seconds without a byte, pings included, after which the connection counts as
         lost; connecting counts too. Default: None, no limit.
     connect_timeout: seconds for making a connection. Default: 30; None: no limit.
-    retry_statuses: statuses that are a passing failure, such as {429, 502, 503, 504}: another
+    retry_statuses: statuses of a response, such as {429, 502, 503, 504}, after which another
         attempt is made, at the earliest when Retry-After says. Default: none.
     max_event_size: the largest event in bytes, or None for no limit; see SSEDecoder.
     on_open: called when a connection has opened.
@@ -56,8 +56,8 @@ class EventSource:
     The iteration ends when the server answers 204, and when `aclose` is called, from any task:
     no event is delivered after that. An error ends it too, and each further step raises it again:
 
-    - UnexpectedResponse: the server answered with anything but an event stream, and its status is
-      not in retry_statuses or the attempts are used up;
+    - UnexpectedResponse: the response is no event stream, and its status is not in retry_statuses
+      or the attempts are used up;
     - EventTooLarge;
     - ConnectionError or TimeoutError: the last error, when the attempts are used up;
     - errors of the callbacks.
@@ -66,7 +66,7 @@ class EventSource:
     last_event_id. Of the events that have arrived, every 64th has a checkpoint. An ID with a
     control character, which HTTP cannot carry, is not sent.
 
-    Raises TypeError and ValueError, naming the argument, for arguments that cannot be used.
+    Raises TypeError and ValueError, naming the argument.
 
     HTML Standard, 9.2.2 "The EventSource interface" and 9.2.3 "Processing model".
     """
@@ -113,9 +113,9 @@ class EventSource:
 
     @property
     def last_event_id(self) -> str:
-        """The last event ID in force at the event handed out last: where another run resumes.
+        """The last event ID in force at the event handed out last, for another run.
 
-        The ID of a block without data counts once no event before it is left.
+        The ID of a block without data counts once all events before it are handed out.
         """
         if not self._driver.is_behind:
             return self._reconnection.last_event_id
