@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
 from ._input import expect_type
 from ._json_lines import JSONSeqDecoder, NDJSONDecoder
@@ -45,7 +45,9 @@ class Decoder(Protocol[Item]):
         ...
 
 
-_DECODERS: dict[str, type[SSEDecoder[Any] | NDJSONDecoder[Any] | JSONSeqDecoder[Any]]] = {
+AnyDecoder: TypeAlias = SSEDecoder[Any] | NDJSONDecoder[Any] | JSONSeqDecoder[Any]
+
+_DECODERS: dict[str, type[AnyDecoder]] = {
     "text/event-stream": SSEDecoder,
     "application/x-ndjson": NDJSONDecoder,
     "application/ndjson": NDJSONDecoder,
@@ -62,9 +64,7 @@ def essence(content_type: str | None) -> str:
     return (content_type or "").partition(";")[0].strip(" \t").lower()
 
 
-def decoder_for(
-    content_type: str | None,
-) -> SSEDecoder[Any] | NDJSONDecoder[Any] | JSONSeqDecoder[Any]:
+def decoder_for(content_type: str | None) -> AnyDecoder:
     """Return a new decoder, with default options, for the value of a Content-Type field.
 
     content_type: the media type; case and parameters, such as a charset, are ignored. The
@@ -77,10 +77,7 @@ def decoder_for(
     media_type = essence(content_type)
     if media_type.endswith("+json-seq"):
         return JSONSeqDecoder()
-    try:
-        return _DECODERS[media_type]()
-    except KeyError:
+    if media_type not in _DECODERS:
         known = ", ".join(_DECODERS)
-        raise ValueError(
-            f"content_type must have a media type of {known}, got {content_type!r}"
-        ) from None
+        raise ValueError(f"content_type must have a media type of {known}, got {content_type!r}")
+    return _DECODERS[media_type]()

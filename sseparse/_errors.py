@@ -67,11 +67,7 @@ class InvalidJSON(RemoteProtocolError):
     MAX_LINE = 256
 
     def __init__(
-        self,
-        reason: str,
-        line: bytes,
-        line_number: int | None = None,
-        offset: int | None = None,
+        self, reason: str, line: bytes, line_number: int | None = None, offset: int | None = None
     ) -> None:
         self.data: bytes | None = line if offset is None else None
         line = line[: self.MAX_LINE]
@@ -114,11 +110,7 @@ class UnexpectedResponse(RemoteProtocolError):
     SHOWN = 300
 
     def __init__(
-        self,
-        status: int,
-        headers: Mapping[str, str],
-        body: bytes,
-        retry_after: float | None = None,
+        self, status: int, headers: Mapping[str, str], body: bytes, retry_after: float | None = None
     ) -> None:
         super().__init__(status, headers, body, retry_after)
         self.status = status

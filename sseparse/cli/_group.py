@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from importlib.metadata import entry_points
 from io import TextIOWrapper
-from typing import Any, cast
+from typing import Any
 
 import click
 
@@ -52,7 +52,8 @@ class CommandLine(click.Group):
                 message += f": {error.__cause__}"
             raise click.ClickException(one_line(message)) from error
         except BaseException as error:
-            if not _is_interrupt(error):
+            # An event loop may have put it in a group.
+            if BaseExceptionGroup("", [error]).subgroup(KeyboardInterrupt) is None:
                 raise
             click.echo(err=True)
             ctx.exit(130)  # the status that shells report for Ctrl-C
@@ -71,12 +72,6 @@ def _unloadable(name: str, error: Exception) -> click.Command:
         help=message,
         context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
     )
-
-
-def _is_interrupt(error: BaseException) -> bool:
-    if isinstance(error, BaseExceptionGroup):
-        return any(map(_is_interrupt, cast("BaseExceptionGroup", error).exceptions))
-    return isinstance(error, KeyboardInterrupt)
 
 
 @click.group(cls=CommandLine, context_settings={"help_option_names": ["-h", "--help"]})

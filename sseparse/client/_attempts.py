@@ -149,10 +149,7 @@ class Attempts(Generic[T]):
     """
 
     def __init__(
-        self,
-        policy: Policy[T],
-        limits: Limits,
-        wall_clock: Callable[[], float] = time.time,
+        self, policy: Policy[T], limits: Limits, wall_clock: Callable[[], float] = time.time
     ) -> None:
         self.state: State = State.CONNECTING
         # Whether the next step needs `begin_step` and `end_step`: where a limit is counted.
