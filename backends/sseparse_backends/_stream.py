@@ -72,9 +72,8 @@ def _expect_backend(backend: Any) -> Backend:
 class ReplyStream:
     """A reply that arrives: an asynchronous iterator over its text, as str.
 
-    Use it with `async with`, which opens the connection on entering and closes it on leaving.
-    Without that, the first step of the iteration opens it, and the end of the iteration, an
-    error or `aclose` closes it. Any step may raise:
+    `async with` opens the connection on entering and closes it on leaving. Without that, the first
+    step of the iteration opens it, and its end, an error or `aclose` closes it. Any step may raise:
 
     - UnexpectedResponse: the service refuses, or does not answer with a stream;
     - IncompleteStream, with the text so far: the reply is cut;
@@ -82,14 +81,13 @@ class ReplyStream:
     - BackendError: the service reports an error inside the stream;
     - EventTooLarge and InvalidJSON, of the decoder and the backend;
     - ConnectionError: no connection could be made;
-    - errors that the backend raises for unexpected events;
-    - LocalProtocolError: the stream was closed, or a step cancelled, before the reply was
-      finished.
+    - LocalProtocolError: closing or a cancelled step came before the end of the reply;
+    - errors that the backend raises for unexpected events.
 
     The iteration ends without an error only where the reply is finished. Each further step raises
-    an error again; the text before it is `text_so_far`. Buffered text has a checkpoint after every
-    64th piece. With an HTTP client of your own, up to 64 KiB more of the body are read after the
-    last, for at most 0.25 s, so that the connection can be reused.
+    an error again; the text before it is `text_so_far`. Of the text that has arrived, every 64th
+    piece has a checkpoint. With an HTTP client of your own, up to 64 KiB more of the body are read
+    after the last, for at most 0.25 s, so that the connection can be reused.
     """
 
     def __init__(self, exchange: Exchange, limits: Limits, transport: Transport) -> None:

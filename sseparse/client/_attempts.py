@@ -5,11 +5,10 @@
      │  └────────────────the wait is over──────────────────────────┘
      └──a failure──> WAITING            any, by the policy's word──> CLOSED
 
-Attempts is the machine, and everything that changes the state stands in this file. A Policy judges
-responses, chunks, ends, failures and timeouts; there are two, for an event source and for a reply.
-A driver does the waiting, in steps:
+Attempts is the machine. A Policy judges responses, chunks, ends, failures and timeouts. A driver
+does the waiting, in steps:
 
-1. Where `clocked`, call `begin_step` with the time.
+1. Where `needs_clock`, call `begin_step` with the time.
 2. By the state: send `request` and call `receive_response` (CONNECTING), read a chunk and call
    `receive_data` or, at the end of the body, `receive_end` (OPEN, REFUSED), or only wait
    (WAITING). If the network fails instead, call `lose_connection`; at `next_deadline`, stop and
@@ -92,8 +91,7 @@ class Verdict(NamedTuple):
 class Policy(Protocol[T]):
     """Judges responses, chunks, failures and timeouts, without I/O or a monotonic clock.
 
-    Attempts calls it as things happen, and does what the verdict says. Items are delivered before
-    the error of a verdict that comes with them is raised.
+    Items are delivered before the error of a verdict that comes with them is raised.
     """
 
     @property
@@ -143,17 +141,17 @@ class Policy(Protocol[T]):
 class Attempts(Generic[T]):
     """The attempts at one stream, and the time that each may take.
 
-    policy: what becomes of them.
+    policy: judges each attempt.
     limits: the time limits. The connect timeout is in the request.
-    wall_clock: returns seconds since the epoch, to which a Retry-After with a date is compared.
+    wall_clock: returns seconds since the epoch, for a Retry-After with a date.
     """
 
     def __init__(
         self, policy: Policy[T], limits: Limits, wall_clock: Callable[[], float] = time.time
     ) -> None:
         self.state: State = State.CONNECTING
-        # Whether the next step needs `begin_step` and `end_step`: where a limit is counted.
-        self.clocked: bool = True
+        # Whether the next step needs `begin_step` and `end_step`, because a limit is counted.
+        self.needs_clock: bool = True
         # The reason for WAITING; the error to raise when CLOSED.
         self.error: Exception | None = None
         # Seconds to wait, when WAITING.
@@ -163,7 +161,7 @@ class Attempts(Generic[T]):
         self._total = limits.timeout or math.inf
         self._idle = limits.idle_timeout or math.inf
         self._first = limits.first_timeout or self._idle
-        self._open_is_clocked = min(self._idle, self._first) < math.inf
+        self._open_needs_clock = min(self._idle, self._first) < math.inf
         # Times of the clock: the end of all attempts, and of what the state waits for.
         self._deadline = math.inf
         self._due = math.inf
@@ -198,9 +196,8 @@ class Attempts(Generic[T]):
             self._due = now + REFUSAL_TIME
         elif self.state is State.WAITING:
             self._due = now + self.wait
-            # A wait that the timeout would end is not begun.
             if self._due >= self._deadline:
-                self._enter(State.CLOSED, self.error)
+                self._enter(State.CLOSED, self.error)  # the wait would end after the timeout
 
     def next_deadline(self) -> float:
         """Return when `handle_deadline` is due, by the clock of `begin_step`; inf for never."""
@@ -215,8 +212,7 @@ class Attempts(Generic[T]):
             self._left, self._progress = self._first, 0
             self._due = now + self._left
         elif self.state is State.REFUSED:
-            # The status stands, with or without the body.
-            self._refuse()
+            self._refuse()  # with what has come of the body
         elif self.state is not State.CLOSED:
             which: LimitName
             if now >= self._deadline:
@@ -309,7 +305,7 @@ class Attempts(Generic[T]):
     def _enter(self, state: State, error: Exception | None = None) -> None:
         self.state = state
         self.error = error
-        self.clocked = self._open_is_clocked or state is not State.OPEN
+        self.needs_clock = self._open_needs_clock or state is not State.OPEN
         if state is not State.OPEN:
             self._due = math.inf  # until the end of the step
 

@@ -27,9 +27,8 @@ T = TypeVar("T")
 # Items that have arrived have a checkpoint after every 64th.
 _BURST = 64
 
-# Limit for closing a response, in seconds.
+# Limits for closing a response, and for reading on after a good end: in seconds, and in bytes.
 _CLOSING_TIME = 1.0
-# Limits for reading on after a finished reply, so that its connection can be used again.
 _DRAIN_TIME = 0.25
 _DRAIN_SIZE = 65536
 
@@ -45,8 +44,7 @@ class Driver(Generic[T]):
     on_open: called when a stream has opened.
     on_error: called with the error and the wait in seconds when another attempt will be made.
 
-    Steps and closing may come from different tasks. Each step after the end raises its error
-    again.
+    Steps and closing may come from different tasks. Each step after the end raises its error again.
     """
 
     # Not None while it is open, in REFUSED and OPEN always.
@@ -65,8 +63,7 @@ class Driver(Generic[T]):
         for name, callback in (("on_open", on_open), ("on_error", on_error)):
             if callback is not None and (not callable(callback) or iscoroutinefunction(callback)):
                 raise TypeError(f"{name} must be a plain function or None, got {callback!r}")
-        # The item handed out last.
-        self.last: T | None = None
+        self.last: T | None = None  # the item handed out last
         # Items that have arrived, and whether the closing has dropped some.
         self._items: deque[T] = deque()
         self._discarded = False
@@ -126,8 +123,8 @@ class Driver(Generic[T]):
                 self._in_use = True
                 try:
                     # All of a step is in one coroutine, since each takes 0.3 µs.
-                    before, clocked = attempts.state, attempts.clocked
-                    if clocked:
+                    before, timed = attempts.state, attempts.needs_clock
+                    if timed:
                         attempts.begin_step(anyio.current_time())
                     with self._new_scope(deadline=attempts.next_deadline()) as scope:
                         self._scope = scope
@@ -152,7 +149,7 @@ class Driver(Generic[T]):
                     if scope.cancelled_caught:
                         # By the deadline, or by `aclose`, which has ended the attempts.
                         attempts.handle_deadline(anyio.current_time())
-                    if clocked or attempts.state is not before:
+                    if timed or attempts.state is not before:
                         attempts.end_step(anyio.current_time())
                     if attempts.state is not before:
                         await self._follow()

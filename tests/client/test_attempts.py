@@ -218,7 +218,7 @@ def test_without_limits_nothing_is_due() -> None:
     machine.begin_step(0)
     assert machine.next_deadline() == math.inf
     machine.receive_response(200, {})
-    assert not machine.clocked
+    assert not machine.needs_clock
     assert machine.next_deadline() == math.inf
 
 

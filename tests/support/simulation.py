@@ -51,7 +51,7 @@ class Simulation(Generic[T]):
         due = self.now + seconds
         while self.attempts.state is not State.CLOSED and self.now < math.inf:
             before = self.attempts.state
-            clocked = self.attempts.clocked
+            clocked = self.attempts.needs_clock
             if clocked:
                 self.attempts.begin_step(self.now)
             deadline = self.attempts.next_deadline()
