@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import re
 
-# Control characters except LF and TAB.
-_CONTROL = {
-    code: "\N{REPLACEMENT CHARACTER}"
-    for code in [*range(0x20), *range(0x7F, 0xA0)]
-    if chr(code) not in "\n\t"
-}
+_REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+# Control characters except TAB and LF.
+_CONTROL = dict.fromkeys([*range(0x09), *range(0x0B, 0x20), *range(0x7F, 0xA0)], _REPLACEMENT)
 
 
 def one_line(text: str) -> str:
     """Return `text` on one line, unprintable characters replaced by U+FFFD."""
     line = " ".join(text.split())
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line)
+    return "".join(c if c.isprintable() else _REPLACEMENT for c in line)
 
 
 def terminal_safe(text: str) -> str:

@@ -10,7 +10,7 @@ from sseparse._display import redacted_url
 from sseparse._events import ServerSentEvent
 from sseparse.transports import Request, Transport, transport_or_default
 
-from ._attempts import Attempts, Limits, State
+from ._attempts import Attempts, Limits
 from ._driver import Driver
 from ._reconnection import Reconnection
 
@@ -21,9 +21,6 @@ class ReadyState(enum.IntEnum):
     CONNECTING = 0
     OPEN = 1
     CLOSED = 2
-
-
-_READY_STATES = {State.OPEN: ReadyState.OPEN, State.CLOSED: ReadyState.CLOSED}
 
 
 class EventSource:
@@ -109,7 +106,7 @@ class EventSource:
     @property
     def ready_state(self) -> ReadyState:
         """CONNECTING, which includes a wait, OPEN or CLOSED."""
-        return _READY_STATES.get(self._attempts.state, ReadyState.CONNECTING)
+        return ReadyState.__members__.get(self._attempts.state.name, ReadyState.CONNECTING)
 
     @property
     def last_event_id(self) -> str:
