@@ -98,7 +98,7 @@ def _feeding(decoder_class: Any) -> Parse:
 
 @_peer(COMPILED, has_retry=True)
 def _compiled() -> tuple[Parse, Read]:
-    from sseparse._speedups import SSEDecoder
+    from sseparse import SSEDecoder
 
     return _feeding(SSEDecoder), _read
 

@@ -1,7 +1,7 @@
 """Streaming-protocol parsing: bytes in any pieces in, typed events out. It does no I/O."""
 
 from ._decode import AsyncItems, adecode, decode
-from ._decoders import Decoder, SSEDecoder, decoder_for
+from ._decoders import Decoder, decoder_for
 from ._encode import encode_comment, encode_event, encode_json_line
 from ._errors import (
     EventTooLarge,
@@ -12,19 +12,23 @@ from ._errors import (
     RemoteProtocolError,
     UnexpectedResponse,
 )
-from ._events import Comment, ServerSentEvent, UnknownField
+from ._events import Block, Comment, ServerSentEvent, UnknownField
 from ._json_lines import JSONSeqDecoder, NDJSONDecoder
+from ._lines import LineDecoder
+from ._sse import SSEDecoder
 
 __version__ = "0.1.0"
 
 __all__ = [
     "AsyncItems",
+    "Block",
     "Comment",
     "Decoder",
     "EventTooLarge",
     "IncompleteStream",
     "InvalidJSON",
     "JSONSeqDecoder",
+    "LineDecoder",
     "LocalProtocolError",
     "NDJSONDecoder",
     "ProtocolError",

@@ -19,9 +19,10 @@ from collections.abc import (
 from inspect import iscoroutinefunction
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar, cast, overload
 
-from ._decoders import Decoder, SSEDecoder
+from ._decoders import Decoder
 from ._errors import LocalProtocolError, RemoteProtocolError
 from ._events import ServerSentEvent
+from ._sse import SSEDecoder
 
 T = TypeVar("T")
 

@@ -1,28 +1,12 @@
-"""The SSEDecoder class in use, compiled or in Python, and the decoder for a media type."""
+"""The protocol of a decoder, and the decoder for a media type."""
 
 from __future__ import annotations
 
-import os
-import warnings
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 from ._input import expect_type
 from ._json_lines import JSONSeqDecoder, NDJSONDecoder
 from ._sse import SSEDecoder
-
-if not TYPE_CHECKING and os.environ.get("SSEPARSE_PURE_PYTHON", "0") in ("", "0"):
-    try:
-        from ._speedups import SSEDecoder
-    except ModuleNotFoundError:  # it was not built
-        pass
-    except ImportError as error:
-        warnings.warn(
-            f"SSEDecoder is slow: the compiled one cannot be used: {error}",
-            RuntimeWarning,
-            stacklevel=2,
-        )
-
-__all__ = ["Decoder", "SSEDecoder", "decoder_for", "essence"]
 
 Item = TypeVar("Item")
 

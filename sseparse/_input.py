@@ -48,6 +48,17 @@ def expect_seconds(name: str, value: Any) -> None:
         raise ValueError(f"{name} must be finite, non-negative seconds, got {value!r}")
 
 
+def checked_options(last_event_id: str, max_event_size: int | None) -> tuple[str, int]:
+    """Return the ID and the limit in bytes, for the compiled SSEDecoder too.
+
+    Raises TypeError and ValueError, naming the argument.
+    """
+    expect_type("last_event_id", last_event_id, str, "a str")
+    if not {"\r", "\n", "\0"}.isdisjoint(last_event_id):
+        raise ValueError(f"last_event_id must not contain CR, LF or NUL, got {last_event_id!r}")
+    return last_event_id, checked_limit("max_event_size", max_event_size)
+
+
 def as_bytes(data: object) -> bytes:
     """Return a copy of `data` as bytes: the caller may go on to change a bytearray.
 

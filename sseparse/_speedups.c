@@ -1,4 +1,5 @@
-/* SSEDecoder, compiled. _sse.py, the same class in Python, explains each part.
+/* SSEDecoder, LineDecoder and the items, compiled. _sse.py, _lines.py and _events.py, the same
+   classes in Python, explain each part.
 
    The strategy:
 
@@ -10,22 +11,27 @@
      once. Only the data of other events (several data lines, or a chunk that ends between the
      lines) is collected, as bytes, in `data`. Decoding the joined lines equals joining decoded
      lines, because an LF ends any truncated sequence.
-   - An item is allocated as an instance of its class, which is in Python, and its slots are set
-     at the offsets that the member descriptors give: one allocation, no call. The garbage
-     collector does not track it: it refers only to strings and an int. The default type, a type
-     that repeats and an unchanged ID are shared strings.
+   - An item is a struct of four references, with no header for the garbage collector: it refers
+     only to strings and an int. The structs of the last items that were freed are used again. The
+     default type, a type that repeats and an unchanged ID are shared strings.
+   - The compiled class of an item holds its fields, and nothing more: all methods are those of
+     the dataclass in _events.py, which _compiled.py copies.
    - No allocation is larger than the chunk, the limit, or a constant factor of these.
-   - The options are checked in _sse.py. The docstrings are there too: the class inherits them.
+   - The options are checked in _input.py. The docstrings are inherited from the classes in Python.
    - Between BEGIN_EXCLUSIVE and END_EXCLUSIVE a decoder is one thread's alone, and runs no Python
      code, except finalizers: in CPython 3.11 an allocation may collect garbage. */
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
+#include <stddef.h>
 #include <string.h>
 
 #if PY_VERSION_HEX < 0x030C0000
 #include <structmember.h>
 #define Py_T_OBJECT_EX T_OBJECT_EX
+#define Py_T_BOOL T_BOOL
+#define Py_T_LONGLONG T_LONGLONG
+#define Py_READONLY READONLY
 #endif
 #if PY_VERSION_HEX < 0x030D0000
 #define Py_BEGIN_CRITICAL_SECTION(object) {
@@ -37,20 +43,29 @@
 /* An idle decoder keeps no buffer larger than this. */
 #define IDLE_CAPACITY 64
 #define LONGEST_REMEMBERED_TYPE 64
+/* Freed items that are kept for the next ones: more than a chunk of 64 KiB has. Without the GIL,
+   threads would have to share them. */
+#ifdef Py_GIL_DISABLED
+#define FREE_ITEMS 0
+#elif !defined(FREE_ITEMS)
+#define FREE_ITEMS 1024
+#endif
 
 /* ---- module state --------------------------------------------------------------------------- */
 
-/* A class of items, and the offsets of its slots. */
-typedef struct {
-    PyTypeObject *type;
-    Py_ssize_t offsets[4];
-} ItemClass;
+enum { SERVER_SENT_EVENT, BLOCK, COMMENT, UNKNOWN_FIELD, ITEM_CLASSES };
+
+typedef struct Item {
+    PyObject_HEAD
+    PyObject *fields[4];
+} Item;
 
 typedef struct {
-    ItemClass server_sent_event; /* event, data, id, retry */
-    ItemClass comment;           /* text */
-    ItemClass unknown_field;     /* name, value */
+    PyTypeObject *item_classes[ITEM_CLASSES];
+    Item *free_items; /* linked by their first field */
+    int free_count;
     PyObject *as_bytes;
+    PyObject *checked_limit;
     PyObject *checked_options;
     PyObject *event_too_large;
     PyObject *local_protocol_error;
@@ -58,7 +73,7 @@ typedef struct {
     PyObject *empty;
 } State;
 
-/* ---- the object ----------------------------------------------------------------------------- */
+/* ---- the decoders --------------------------------------------------------------------------- */
 
 typedef struct {
     char *bytes;
@@ -68,6 +83,7 @@ typedef struct {
 
 typedef struct {
     Py_ssize_t limit;
+    int blocks;
     int comments;
     int unknown_fields;
     int dispatch_at_eof;
@@ -85,15 +101,41 @@ typedef struct {
     Buffer data;     /* the data lines since the last dispatch, an LF after each */
     PyObject *last_event_id;
     PyObject *id_buffer;
-    PyObject *event_type;        /* NULL for the default */
+    PyObject *event_type;        /* of the pending event, or NULL */
     PyObject *last_event_type;   /* the last one that was decoded, or NULL */
     long long reconnection_time; /* -1 for none */
     long long retry;             /* of the pending event, -1 for none */
+    char has_id;                 /* the pending block has set the ID buffer */
     char busy;
     char over;
     char at_start; /* tail holds all that has come: perhaps a part of a byte order mark */
     char after_cr;
 } Decoder;
+
+typedef struct {
+    PyObject_HEAD
+    State *state;
+    Py_ssize_t limit;
+    Buffer tail;
+    long long offset;      /* of the next byte */
+    long long line_number; /* of the unfinished line */
+    long long line_offset; /* of the first line that the last chunk completed */
+    char plain;
+    char text;
+    char busy;
+    char over;
+} LineDecoder;
+
+/* Return the index of `reason` in OVER, or -1. */
+static int
+over_from(const char *reason)
+{
+    int over = FAILED;
+    while (over >= OPEN && strcmp(reason, OVER[over]) != 0) {
+        over--;
+    }
+    return over;
+}
 
 static struct PyModuleDef speedups_module;
 
@@ -226,7 +268,7 @@ write_text(int kind, void *text, const unsigned char *p, const unsigned char *en
    parsing/multibyte takes longer than in eventsource-parser on Node (118 ns, Node 115, this 90 in
    1024-byte chunks; 106, Node 67, this 80 in 65536-byte chunks). */
 Py_NO_INLINE static PyObject *
-decode_multibyte(const char *bytes, Py_ssize_t size)
+decode_multibyte(const char *bytes, Py_ssize_t size, const char *errors)
 {
     const unsigned char *p = (const unsigned char *)bytes, *end = p + size;
     Py_ssize_t length = 0;
@@ -247,21 +289,21 @@ decode_multibyte(const char *bytes, Py_ssize_t size)
                                      : write_text(PyUnicode_4BYTE_KIND, to, p, end);
     if (result < 0) {
         Py_DECREF(text);
-        return PyUnicode_DecodeUTF8(bytes, size, "replace");
+        return PyUnicode_DecodeUTF8(bytes, size, errors);
     }
     return text;
 }
 
-static PyObject *
-decode(const char *bytes, Py_ssize_t size)
+static inline PyObject *
+decode_utf8(const char *bytes, Py_ssize_t size, const char *errors)
 {
     /* CPython shares a str of a single character: one byte, or the two of a Latin-1 letter. */
     if (size < 2) {
-        return PyUnicode_DecodeUTF8(bytes, size, "replace");
+        return PyUnicode_DecodeUTF8(bytes, size, errors);
     }
     if (!is_ascii(bytes, size)) {
-        return size > 2 ? decode_multibyte(bytes, size)
-                        : PyUnicode_DecodeUTF8(bytes, size, "replace");
+        return size > 2 ? decode_multibyte(bytes, size, errors)
+                        : PyUnicode_DecodeUTF8(bytes, size, errors);
     }
     /* A vectorized check and copy: CPython's decoder, word by word, takes longer. */
     PyObject *text = PyUnicode_New(size, 127);
@@ -269,6 +311,12 @@ decode(const char *bytes, Py_ssize_t size)
         memcpy(PyUnicode_DATA(text), bytes, (size_t)size);
     }
     return text;
+}
+
+static PyObject *
+decode(const char *bytes, Py_ssize_t size)
+{
+    return decode_utf8(bytes, size, "replace");
 }
 
 /* Return `known` if it equals the decoded `bytes`, else a new string. */
@@ -328,59 +376,138 @@ deliver(PyObject *items, PyObject *item)
     return result;
 }
 
-/* Append an item of `class` with `values`, and take their references; NULL: the creation of a
+static Item *
+new_item(State *state, int class)
+{
+    Item *item = state->free_items;
+    if (item == NULL) {
+        return PyObject_New(Item, state->item_classes[class]);
+    }
+    state->free_items = (Item *)item->fields[0];
+    state->free_count--;
+    return (Item *)PyObject_Init((PyObject *)item, state->item_classes[class]);
+}
+
+static void
+item_dealloc(Item *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    for (int i = 0; i < 4; i++) {
+        Py_XDECREF(self->fields[i]);
+    }
+    /* An instance of a subclass is deallocated by another function, which calls this one. */
+    State *state = type->tp_dealloc == (destructor)item_dealloc ? PyType_GetModuleState(type) : NULL;
+    if (state != NULL && state->free_count < FREE_ITEMS) {
+        self->fields[0] = (PyObject *)state->free_items;
+        state->free_items = self;
+        state->free_count++;
+    }
+    else {
+        type->tp_free(self);
+    }
+    Py_DECREF(type);
+}
+
+static void
+free_items(State *state)
+{
+    while (state->free_items != NULL) {
+        Item *item = state->free_items;
+        state->free_items = (Item *)item->fields[0];
+        PyObject_Free(item);
+    }
+    state->free_count = 0;
+}
+
+/* Append an item of a class with `values`, and take their references; NULL: the creation of a
    value failed. */
-static int
-deliver_item(const ItemClass *class, PyObject **values, int count, PyObject *items)
+static inline int
+deliver_item(State *state, int class, PyObject **values, int count, PyObject *items)
 {
     int complete = 1;
     for (int i = 0; i < count; i++) {
         complete &= values[i] != NULL;
     }
-    PyObject *item = complete ? PyObject_GC_New(PyObject, class->type) : NULL;
-    for (int i = 0; i < count; i++) {
+    Item *item = complete ? new_item(state, class) : NULL;
+    for (int i = 0; i < 4; i++) {
+        PyObject *value = i < count ? values[i] : NULL;
         if (item == NULL) {
-            Py_XDECREF(values[i]);
+            Py_XDECREF(value);
         }
         else {
-            *(PyObject **)((char *)item + class->offsets[i]) = values[i];
+            item->fields[i] = value;
         }
     }
-    return deliver(items, item);
+    return deliver(items, (PyObject *)item);
+}
+
+static PyObject *
+or_none(PyObject *value)
+{
+    return Py_NewRef(value == NULL ? Py_None : value);
 }
 
 /* Deliver the pending event with `data`, and take its reference ("dispatch the event"). */
-static int
+static inline int
 dispatch(Decoder *self, PyObject *data, PyObject *items)
 {
-    PyObject *type = self->event_type == NULL ? self->state->message : self->event_type;
+    State *state = self->state;
+    PyObject *type = self->event_type;
+    if (self->options.blocks) {
+        PyObject *id = self->has_id ? self->id_buffer : NULL;
+        PyObject *values[] = {or_none(type), data, or_none(id), integer_or_none(self->retry)};
+        return deliver_item(state, BLOCK, values, 4, items);
+    }
+    if (type == NULL || PyUnicode_GET_LENGTH(type) == 0) {
+        type = state->message;
+    }
     PyObject *values[] = {
         Py_NewRef(type),
         data,
         Py_NewRef(self->id_buffer),
         integer_or_none(self->retry),
     };
-    return deliver_item(&self->state->server_sent_event, values, 4, items);
+    return deliver_item(state, SERVER_SENT_EVENT, values, 4, items);
 }
 
-/* Process a blank line. */
+/* Return whether the pending event has a field besides data. */
+static int
+has_fields(Decoder *self)
+{
+    return self->event_type != NULL || self->has_id || self->retry >= 0;
+}
+
+/* Process a blank line after the event's `data`, whose reference is taken; NULL: it has none. */
 static inline int
-end_event(Decoder *self, PyObject *items)
+end_event(Decoder *self, PyObject *data, PyObject *items)
 {
     if (self->last_event_id != self->id_buffer) {
         Py_SETREF(self->last_event_id, Py_NewRef(self->id_buffer));
     }
+    int result = 0;
+    if (data != NULL || (self->options.blocks && has_fields(self))) {
+        result = dispatch(self, data == NULL ? Py_NewRef(Py_None) : data, items);
+    }
+    Py_CLEAR(self->event_type);
+    self->has_id = 0;
+    self->retry = -1;
+    self->size = 0;
+    return result;
+}
+
+/* Process a blank line. */
+static int
+end_pending_event(Decoder *self, PyObject *items)
+{
+    PyObject *data = NULL;
     if (self->data.size > 0) {
-        PyObject *data = decode(self->data.bytes, self->data.size - 1);
+        data = decode(self->data.bytes, self->data.size - 1);
         self->data.size = 0;
-        if (dispatch(self, data, items) < 0) {
+        if (data == NULL) {
             return -1;
         }
     }
-    Py_CLEAR(self->event_type);
-    self->retry = -1;
-    self->size = 0;
-    return 0;
+    return end_event(self, data, items);
 }
 
 static void
@@ -407,7 +534,7 @@ comment(Decoder *self, const char *line, Py_ssize_t size, PyObject *items)
 {
     Py_ssize_t skip = size > 1 && line[1] == ' ' ? 2 : 1;
     PyObject *values[] = {decode(line + skip, size - skip)};
-    return deliver_item(&self->state->comment, values, 1, items);
+    return deliver_item(self->state, COMMENT, values, 1, items);
 }
 
 static int
@@ -419,8 +546,12 @@ unknown_field(Decoder *self, const char *line, Py_ssize_t size, PyObject *items)
     if (value < end && *value == ' ') {
         value++;
     }
-    PyObject *values[] = {decode(line, colon - line), decode(value, end - value)};
-    return deliver_item(&self->state->unknown_field, values, 2, items);
+    PyObject *values[] = {
+        decode(line, colon - line),
+        decode(value, end - value),
+        decode(line, size),
+    };
+    return deliver_item(self->state, UNKNOWN_FIELD, values, 3, items);
 }
 
 /* Interpret a line that is not blank ("process the field"). With `blank_follows`, the next line is
@@ -456,21 +587,16 @@ interpret(Decoder *self, const char *line, Py_ssize_t size, int blank_follows, P
                        ? -1
                        : 0;
         }
-        if (dispatch(self, decode(value, value_size), items) < 0) {
-            return -1;
-        }
-        return end_event(self, items) < 0 ? -1 : 1;
+        PyObject *data = decode(value, value_size);
+        return data == NULL || end_event(self, data, items) < 0 ? -1 : 1;
     }
     if (name_size == 5 && memcmp(line, "event", 5) == 0) {
-        PyObject *type = NULL;
-        if (value_size > 0) {
-            type = decode_again(self->last_event_type, value, value_size);
-            if (type == NULL) {
-                return -1;
-            }
-            if (value_size <= LONGEST_REMEMBERED_TYPE) {
-                Py_XSETREF(self->last_event_type, Py_NewRef(type));
-            }
+        PyObject *type = decode_again(self->last_event_type, value, value_size);
+        if (type == NULL) {
+            return -1;
+        }
+        if (value_size <= LONGEST_REMEMBERED_TYPE) {
+            Py_XSETREF(self->last_event_type, Py_NewRef(type));
         }
         Py_XSETREF(self->event_type, type);
         return 0;
@@ -482,6 +608,7 @@ interpret(Decoder *self, const char *line, Py_ssize_t size, int blank_follows, P
                 return -1;
             }
             Py_SETREF(self->id_buffer, id);
+            self->has_id = (char)self->options.blocks;
         }
         return 0;
     }
@@ -550,7 +677,7 @@ parse(Decoder *self, const char *p, const char *end, PyObject *items)
 
         p = skip_line_end(self, line_end, line_end == cr, end);
         int blank_follows = p < end && (*p == '\n' || *p == '\r');
-        int result = size == 0 ? end_event(self, items)
+        int result = size == 0 ? end_pending_event(self, items)
                                : interpret(self, line, size, blank_follows, items);
         if (result < 0) {
             return -1;
@@ -604,6 +731,7 @@ discard(Decoder *self)
     self->at_start = 1;
     self->after_cr = 0;
     self->size = 0;
+    self->has_id = 0;
     self->retry = -1;
     release(&self->tail);
     release(&self->data);
@@ -646,13 +774,13 @@ decoder_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(k
 static int
 decoder_init(Decoder *self, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"last_event_id",  "max_event_size",  "comments",
+    static char *names[] = {"last_event_id",  "max_event_size",  "blocks", "comments",
                             "unknown_fields", "dispatch_at_eof", NULL};
     PyObject *last_event_id = self->state->empty, *max_event_size = NULL;
     Options options = {0};
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|$OOppp:SSEDecoder", names, &last_event_id,
-                                     &max_event_size, &options.comments, &options.unknown_fields,
-                                     &options.dispatch_at_eof)) {
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|$OOpppp:SSEDecoder", names, &last_event_id,
+                                     &max_event_size, &options.blocks, &options.comments,
+                                     &options.unknown_fields, &options.dispatch_at_eof)) {
         return -1;
     }
     PyObject *check = self->state->checked_options;
@@ -673,9 +801,9 @@ decoder_init(Decoder *self, PyObject *args, PyObject *kwargs)
 }
 
 static int
-decoder_traverse(Decoder *self, visitproc visit, void *arg)
+decoder_traverse(PyObject *self, visitproc visit, void *arg)
 {
-    /* All its other references are to exact strings. */
+    /* All other references are to exact strings. */
     Py_VISIT(Py_TYPE(self));
     return 0;
 }
@@ -725,11 +853,15 @@ too_large(State *state, Py_ssize_t limit, PyObject *items)
 }
 
 static PyObject *
+bytes_of(State *state, PyObject *data)
+{
+    return PyBytes_CheckExact(data) ? Py_NewRef(data) : PyObject_CallOneArg(state->as_bytes, data);
+}
+
+static PyObject *
 decoder_feed(Decoder *self, PyObject *data)
 {
-    PyObject *bytes = PyBytes_CheckExact(data)
-                          ? Py_NewRef(data)
-                          : PyObject_CallOneArg(self->state->as_bytes, data);
+    PyObject *bytes = bytes_of(self->state, data);
     if (bytes == NULL) {
         return NULL;
     }
@@ -778,13 +910,15 @@ static PyObject *
 decoder_getstate(Decoder *self, PyObject *Py_UNUSED(ignored))
 {
     RETURN_EXCLUSIVE(self, Py_BuildValue(
-        "NNNy#NOOOnsNNnNN",
+        "NNNNy#NNNOOnsNNnNN",
         PyBool_FromLong(self->after_cr),
         PyBool_FromLong(self->at_start),
+        PyBool_FromLong(self->options.blocks),
         PyBool_FromLong(self->options.comments),
         self->data.size > 0 ? self->data.bytes : NULL, self->data.size - 1, /* NULL is None */
         PyBool_FromLong(self->options.dispatch_at_eof),
-        self->event_type == NULL ? self->state->empty : self->event_type,
+        or_none(self->event_type),
+        PyBool_FromLong(self->has_id),
         self->id_buffer,
         self->last_event_id,
         self->options.limit,
@@ -807,7 +941,7 @@ as_time(PyObject *value, void *time)
 static PyObject *
 decoder_setstate(Decoder *self, PyObject *state)
 {
-    int after_cr, at_start, over = OPEN;
+    int after_cr, at_start, has_id, over;
     Options options;
     const char *data, *tail, *reason;
     Py_ssize_t data_size, tail_size, size;
@@ -817,17 +951,19 @@ decoder_setstate(Decoder *self, PyObject *state)
         return PyErr_Format(PyExc_TypeError, "state must be a tuple, got %s",
                             Py_TYPE(state)->tp_name);
     }
-    if (!PyArg_ParseTuple(state, "pppz#pUUUnsO&O&ny#p:__setstate__", &after_cr, &at_start,
-                          &options.comments, &data, &data_size, &options.dispatch_at_eof,
-                          &event_type, &id_buffer, &last_event_id, &options.limit, &reason,
-                          as_time, &reconnection_time, as_time, &retry, &size, &tail, &tail_size,
+    if (!PyArg_ParseTuple(state, "ppppz#pOpUUnsO&O&ny#p:__setstate__", &after_cr, &at_start,
+                          &options.blocks, &options.comments, &data, &data_size,
+                          &options.dispatch_at_eof, &event_type, &has_id, &id_buffer,
+                          &last_event_id, &options.limit, &reason, as_time, &reconnection_time, as_time, &retry, &size, &tail, &tail_size,
                           &options.unknown_fields)) {
         return NULL;
     }
-    while (over <= FAILED && strcmp(reason, OVER[over]) != 0) {
-        over++;
+    if (event_type != Py_None && !PyUnicode_Check(event_type)) {
+        PyErr_SetString(PyExc_TypeError, "the event type of a state must be a str or None");
+        return NULL;
     }
-    if (over > FAILED || options.limit < 1 || size < 0 || size > options.limit ||
+    over = over_from(reason);
+    if (over < 0 || options.limit < 1 || size < 0 || size > options.limit ||
         tail_size > (at_start ? 2 : options.limit - size)) {
         PyErr_SetString(PyExc_ValueError, "state must be the state of an SSEDecoder");
         return NULL;
@@ -838,7 +974,7 @@ decoder_setstate(Decoder *self, PyObject *state)
     if ((data != NULL &&
          (append(&self->data, data, data_size) < 0 || append(&self->data, "\n", 1) < 0)) ||
         append(&self->tail, tail, tail_size) < 0 ||
-        set_string(&self->event_type, event_type) < 0 ||
+        (event_type != Py_None && set_string(&self->event_type, event_type) < 0) ||
         set_string(&self->id_buffer, id_buffer) < 0 ||
         set_string(&self->last_event_id, last_event_id) < 0) {
         over = FAILED;
@@ -846,11 +982,9 @@ decoder_setstate(Decoder *self, PyObject *state)
     else {
         result = Py_NewRef(Py_None);
     }
-    if (self->event_type != NULL && PyUnicode_GET_LENGTH(self->event_type) == 0) {
-        Py_CLEAR(self->event_type);
-    }
     self->options = options;
     self->reconnection_time = reconnection_time;
+    self->has_id = (char)has_id;
     self->retry = retry;
     self->size = size;
     self->over = (char)over;
@@ -862,7 +996,7 @@ decoder_setstate(Decoder *self, PyObject *state)
 
 /* The __reduce__ of object fails for a class in C with protocols 0 and 1. */
 static PyObject *
-decoder_reduce(Decoder *self, PyObject *Py_UNUSED(ignored))
+reduce(PyObject *self, PyObject *Py_UNUSED(ignored))
 {
     PyObject *new_object;
     if (import_from("copyreg", "__newobj__", &new_object) < 0) {
@@ -870,7 +1004,7 @@ decoder_reduce(Decoder *self, PyObject *Py_UNUSED(ignored))
     }
     /* A subclass may have a state of its own. */
     return Py_BuildValue("N(O)N", new_object, Py_TYPE(self),
-                         PyObject_CallMethod((PyObject *)self, "__getstate__", NULL));
+                         PyObject_CallMethod(self, "__getstate__", NULL));
 }
 
 static PyObject *
@@ -894,13 +1028,23 @@ get_reconnection_time(Decoder *self, void *Py_UNUSED(closure))
     RETURN_EXCLUSIVE(self, integer_or_none(self->reconnection_time));
 }
 
+static int
+is_incomplete(Decoder *self)
+{
+    if (self->tail.size > 0 || self->data.size > 0) {
+        return 1;
+    }
+    if (self->options.blocks) {
+        return has_fields(self);
+    }
+    return (self->event_type != NULL && PyUnicode_GET_LENGTH(self->event_type) > 0) ||
+           PyUnicode_Compare(self->id_buffer, self->last_event_id) != 0;
+}
+
 static PyObject *
 get_incomplete(Decoder *self, void *Py_UNUSED(closure))
 {
-    RETURN_EXCLUSIVE(self,
-                     self->tail.size > 0 || self->data.size > 0 || self->event_type != NULL
-                         ? Py_NewRef(Py_True)
-                         : PyObject_RichCompare(self->id_buffer, self->last_event_id, Py_NE));
+    RETURN_EXCLUSIVE(self, PyBool_FromLong(is_incomplete(self)));
 }
 
 /* ---- the class ------------------------------------------------------------------------------ */
@@ -910,7 +1054,7 @@ static PyMethodDef decoder_methods[] = {
     {"feed", (PyCFunction)decoder_feed, METH_O, "feed($self, data, /)\n--\n\n"},
     {"close", (PyCFunction)decoder_close, METH_NOARGS, "close($self)\n--\n\n"},
     {"reset", (PyCFunction)decoder_reset, METH_NOARGS, "reset($self)\n--\n\n"},
-    {"__reduce__", (PyCFunction)decoder_reduce, METH_NOARGS, "__reduce__($self)\n--\n\n"},
+    {"__reduce__", reduce, METH_NOARGS, "__reduce__($self)\n--\n\n"},
     {"__getstate__", (PyCFunction)decoder_getstate, METH_NOARGS, "__getstate__($self)\n--\n\n"},
     {"__setstate__", (PyCFunction)decoder_setstate, METH_O,
      "__setstate__($self, state, /)\n--\n\n"},
@@ -927,8 +1071,8 @@ static PyGetSetDef decoder_properties[] = {
 };
 
 PyDoc_STRVAR(decoder_doc,
-"SSEDecoder(*, last_event_id='', max_event_size=67108864, comments=False, "
-"unknown_fields=False, dispatch_at_eof=False)\n--\n\n");
+"SSEDecoder(*, last_event_id='', max_event_size=67108864, blocks=False, "
+"comments=False, unknown_fields=False, dispatch_at_eof=False)\n--\n\n");
 
 static PyType_Slot decoder_slots[] = {
     {Py_tp_doc, (void *)decoder_doc},
@@ -949,37 +1093,359 @@ static PyType_Spec decoder_spec = {
     .slots = decoder_slots,
 };
 
-/* ---- the module ----------------------------------------------------------------------------- */
+/* ---- LineDecoder ---------------------------------------------------------------------------- */
 
-/* Import a class of items and find its slots. Raise ImportError if its layout is another. */
+/* Deliver the line of `size` bytes: str if `text` is set and it is UTF-8, else bytes. */
 static int
-import_item_class(ItemClass *class, const char *name, int count, const char *const *slots)
+deliver_line(LineDecoder *self, const char *line, Py_ssize_t size, PyObject *lines)
 {
-    PyObject *type;
-    if (import_from("sseparse._events", name, &type) < 0) {
-        return -1;
+    PyObject *item;
+    /* Plain lines begin with a character that may begin JSON. */
+    self->plain &= size > 0 && *line > ' ' && *line < 0x7f;
+    if (!self->text) {
+        return deliver(lines, PyBytes_FromStringAndSize(line, size));
     }
-    class->type = (PyTypeObject *)type;
-    /* No other slots, and no __dict__. */
-    Py_ssize_t basicsize = (Py_ssize_t)(sizeof(PyObject) + count * sizeof(PyObject *));
-    int is_known = PyType_Check(type) && PyType_IS_GC(class->type) &&
-                   class->type->tp_basicsize == basicsize && class->type->tp_dictoffset == 0 &&
-                   class->type->tp_weaklistoffset == 0;
-    for (int i = 0; is_known && i < count; i++) {
-        PyObject *member = PyObject_GetAttrString(type, slots[i]);
-        is_known = member != NULL && Py_IS_TYPE(member, &PyMemberDescr_Type) &&
-                   ((PyMemberDescrObject *)member)->d_member->type == Py_T_OBJECT_EX;
-        if (is_known) {
-            class->offsets[i] = ((PyMemberDescrObject *)member)->d_member->offset;
+    item = decode_utf8(line, size, "strict");
+    if (item == NULL && PyErr_ExceptionMatches(PyExc_UnicodeDecodeError)) {
+        PyErr_Clear();
+        self->plain = 0;
+        item = PyBytes_FromStringAndSize(line, size);
+    }
+    return deliver(lines, item);
+}
+
+/* Deliver the lines that the bytes from `p` to `end` complete. Stop at the limit. */
+static int
+parse_lines(LineDecoder *self, const char *p, const char *end, PyObject *lines)
+{
+    self->plain = 1;
+    self->line_offset = self->offset - self->tail.size;
+    self->offset += end - p;
+    while (p < end) {
+        const char *lf = find(p, '\n', end);
+        Py_ssize_t size = lf - p;
+        if (size > self->limit - self->tail.size) {
+            self->over = TOO_LARGE;
+            return 0;
         }
-        Py_XDECREF(member);
-    }
-    if (!is_known) {
-        PyErr_Format(PyExc_ImportError, "the layout of %s has changed", name);
-        return -1;
+        if (lf == end) {
+            return append(&self->tail, p, size);
+        }
+        const char *line = p;
+        if (self->tail.size > 0) {
+            if (append(&self->tail, p, size) < 0) {
+                return -1;
+            }
+            line = self->tail.bytes;
+            size = self->tail.size;
+            self->tail.size = 0;
+        }
+        size -= size > 0 && line[size - 1] == '\r';
+        if (deliver_line(self, line, size, lines) < 0) {
+            return -1;
+        }
+        self->line_number++;
+        p = lf + 1;
     }
     return 0;
 }
+
+static PyObject *
+run_lines(LineDecoder *self, const char *bytes, Py_ssize_t size)
+{
+    PyObject *lines = PyList_New(0);
+    if (lines == NULL || parse_lines(self, bytes, bytes + size, lines) < 0) {
+        /* Lines are lost: the stream cannot go on. */
+        self->over = FAILED;
+        Py_CLEAR(lines);
+    }
+    shrink(&self->tail);
+    return lines;
+}
+
+static PyObject *
+line_decoder_feed(LineDecoder *self, PyObject *data)
+{
+    PyObject *bytes = bytes_of(self->state, data);
+    if (bytes == NULL) {
+        return NULL;
+    }
+    PyObject *lines = NULL;
+    Py_ssize_t limit = 0;
+    int is_too_large = 0;
+    BEGIN_EXCLUSIVE(self);
+    if (self->over) {
+        PyErr_Format(self->state->local_protocol_error, "feed() after %s: make a new decoder",
+                     OVER[(int)self->over]);
+    }
+    else {
+        lines = run_lines(self, PyBytes_AS_STRING(bytes), PyBytes_GET_SIZE(bytes));
+        limit = self->limit;
+        is_too_large = self->over == TOO_LARGE;
+    }
+    END_EXCLUSIVE(self);
+    Py_DECREF(bytes);
+    return lines != NULL && is_too_large ? too_large(self->state, limit, lines) : lines;
+}
+
+static PyObject *
+line_decoder_close(LineDecoder *self, PyObject *Py_UNUSED(ignored))
+{
+    PyObject *lines = NULL;
+    BEGIN_EXCLUSIVE(self);
+    int is_open = self->over == OPEN;
+    if (is_open) {
+        self->over = CLOSED;
+        self->plain = 1;
+        self->line_offset = self->offset - self->tail.size;
+    }
+    lines = PyList_New(0);
+    if (lines != NULL && is_open && self->tail.size > 0) {
+        self->line_number++;
+        if (deliver_line(self, self->tail.bytes, self->tail.size, lines) < 0) {
+            Py_CLEAR(lines);
+        }
+        release(&self->tail);
+    }
+    END_EXCLUSIVE(self);
+    return lines;
+}
+
+static PyObject *
+line_decoder_getstate(LineDecoder *self, PyObject *Py_UNUSED(ignored))
+{
+    RETURN_EXCLUSIVE(self, Py_BuildValue(
+        "nLLLsNNN",
+        self->limit,
+        self->line_number,
+        self->line_offset,
+        self->offset,
+        OVER[(int)self->over],
+        PyBool_FromLong(self->plain),
+        PyBytes_FromStringAndSize(self->tail.bytes, self->tail.size),
+        PyBool_FromLong(self->text)));
+}
+
+static PyObject *
+line_decoder_setstate(LineDecoder *self, PyObject *state)
+{
+    Py_ssize_t limit, tail_size;
+    long long line_number, line_offset, offset;
+    int plain, text, over;
+    const char *reason, *tail;
+    if (!PyTuple_Check(state)) {
+        return PyErr_Format(PyExc_TypeError, "state must be a tuple, got %s",
+                            Py_TYPE(state)->tp_name);
+    }
+    if (!PyArg_ParseTuple(state, "nLLLspy#p:__setstate__", &limit, &line_number, &line_offset,
+                          &offset, &reason, &plain, &tail, &tail_size, &text)) {
+        return NULL;
+    }
+    over = over_from(reason);
+    if (over < 0 || limit < 1 || tail_size > limit) {
+        PyErr_SetString(PyExc_ValueError, "state must be the state of a LineDecoder");
+        return NULL;
+    }
+    PyObject *result = NULL;
+    BEGIN_EXCLUSIVE(self);
+    self->tail.size = 0;
+    if (append(&self->tail, tail, tail_size) == 0) {
+        result = Py_NewRef(Py_None);
+    }
+    self->limit = limit;
+    self->line_number = line_number;
+    self->line_offset = line_offset;
+    self->offset = offset;
+    self->plain = (char)plain;
+    self->text = (char)text;
+    self->over = (char)(result == NULL ? FAILED : over);
+    END_EXCLUSIVE(self);
+    return result;
+}
+
+static PyObject *
+line_decoder_sizeof(LineDecoder *self, PyObject *Py_UNUSED(ignored))
+{
+    RETURN_EXCLUSIVE(self,
+                     PyLong_FromSsize_t(Py_TYPE(self)->tp_basicsize + self->tail.capacity));
+}
+
+static PyObject *
+line_decoder_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kwargs))
+{
+    PyObject *module = PyType_GetModuleByDef(type, &speedups_module);
+    LineDecoder *self = module == NULL ? NULL : (LineDecoder *)type->tp_alloc(type, 0);
+    if (self != NULL) {
+        self->state = PyModule_GetState(module);
+        self->limit = DEFAULT_LIMIT;
+        self->line_number = 1;
+    }
+    return (PyObject *)self;
+}
+
+static int
+line_decoder_init(LineDecoder *self, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"max_line_size", "_text", NULL};
+    PyObject *max_line_size = NULL;
+    int text = 0;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|$Op:LineDecoder", names, &max_line_size,
+                                     &text)) {
+        return -1;
+    }
+    Py_ssize_t limit = DEFAULT_LIMIT;
+    if (max_line_size != NULL) {
+        PyObject *checked = PyObject_CallFunction(self->state->checked_limit, "sO",
+                                                  "max_line_size", max_line_size);
+        limit = checked == NULL ? -1 : PyLong_AsSsize_t(checked);
+        Py_XDECREF(checked);
+        if (limit < 0) {
+            return -1;
+        }
+    }
+    BEGIN_EXCLUSIVE(self);
+    release(&self->tail);
+    self->limit = limit;
+    self->offset = self->line_offset = 0;
+    self->line_number = 1;
+    self->plain = 0;
+    self->text = (char)text;
+    self->over = OPEN;
+    END_EXCLUSIVE(self);
+    return PyErr_Occurred() ? -1 : 0;
+}
+
+static void
+line_decoder_dealloc(LineDecoder *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    PyObject_GC_UnTrack(self);
+    release(&self->tail);
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+static PyMethodDef line_decoder_methods[] = {
+    {"feed", (PyCFunction)line_decoder_feed, METH_O, "feed($self, data, /)\n--\n\n"},
+    {"close", (PyCFunction)line_decoder_close, METH_NOARGS, "close($self)\n--\n\n"},
+    {"__reduce__", reduce, METH_NOARGS, "__reduce__($self)\n--\n\n"},
+    {"__getstate__", (PyCFunction)line_decoder_getstate, METH_NOARGS,
+     "__getstate__($self)\n--\n\n"},
+    {"__setstate__", (PyCFunction)line_decoder_setstate, METH_O,
+     "__setstate__($self, state, /)\n--\n\n"},
+    {"__sizeof__", (PyCFunction)line_decoder_sizeof, METH_NOARGS, "__sizeof__($self)\n--\n\n"},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyMemberDef line_decoder_members[] = {
+    {"_line_number", Py_T_LONGLONG, offsetof(LineDecoder, line_number), Py_READONLY, NULL},
+    {"_line_offset", Py_T_LONGLONG, offsetof(LineDecoder, line_offset), Py_READONLY, NULL},
+    {"_offset", Py_T_LONGLONG, offsetof(LineDecoder, offset), Py_READONLY, NULL},
+    {"_plain", Py_T_BOOL, offsetof(LineDecoder, plain), Py_READONLY, NULL},
+    {NULL, 0, 0, 0, NULL},
+};
+
+PyDoc_STRVAR(line_decoder_doc, "LineDecoder(*, max_line_size=67108864, _text=False)\n--\n\n");
+
+static PyType_Slot line_decoder_slots[] = {
+    {Py_tp_doc, (void *)line_decoder_doc},
+    {Py_tp_new, line_decoder_new},
+    {Py_tp_init, line_decoder_init},
+    {Py_tp_dealloc, line_decoder_dealloc},
+    {Py_tp_traverse, decoder_traverse},
+    {Py_tp_methods, line_decoder_methods},
+    {Py_tp_members, line_decoder_members},
+    {0, NULL},
+};
+
+static PyType_Spec line_decoder_spec = {
+    .name = "sseparse.LineDecoder",
+    .basicsize = sizeof(LineDecoder),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
+    .slots = line_decoder_slots,
+};
+
+/* ---- the classes of items ------------------------------------------------------------------- */
+
+#define FIELD(name, index)                                                                        \
+    {name, Py_T_OBJECT_EX, offsetof(Item, fields) + (index) * sizeof(PyObject *), 0, NULL}
+#define ITEM_CLASS(prefix, class_name)                                                            \
+    static PyType_Slot prefix##_slots[] = {                                                       \
+        {Py_tp_dealloc, item_dealloc},                                                            \
+        {Py_tp_members, prefix##_members},                                                        \
+        {0, NULL},                                                                                \
+    };                                                                                            \
+    static PyType_Spec prefix##_spec = {                                                          \
+        .name = "sseparse." class_name,                                                           \
+        .basicsize = sizeof(Item),                                                                \
+        .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,                                        \
+        .slots = prefix##_slots,                                                                  \
+    }
+
+static PyMemberDef event_members[] = {FIELD("event", 0), FIELD("data", 1), FIELD("id", 2),
+                                      FIELD("retry", 3), {NULL, 0, 0, 0, NULL}};
+static PyMemberDef comment_members[] = {FIELD("text", 0), {NULL, 0, 0, 0, NULL}};
+static PyMemberDef unknown_field_members[] = {FIELD("name", 0), FIELD("value", 1),
+                                              FIELD("line", 2), {NULL, 0, 0, 0, NULL}};
+#define block_members event_members
+ITEM_CLASS(event, "ServerSentEvent");
+ITEM_CLASS(block, "Block");
+ITEM_CLASS(comment, "Comment");
+ITEM_CLASS(unknown_field, "UnknownField");
+
+/* ---- the module ----------------------------------------------------------------------------- */
+
+/* Each class, with the slots of the class in Python: the fields of an item, the state of a decoder.
+   The items come first, in the order of their constants. */
+static const struct {
+    PyType_Spec *spec;
+    const char *slots;
+} CLASSES[] = {
+    {&event_spec, "event data id retry"},
+    {&block_spec, "event data id retry"},
+    {&comment_spec, "text"},
+    {&unknown_field_spec, "name value line"},
+    {&decoder_spec,
+     "_after_cr _at_start _blocks _comments _data _dispatch_at_eof _event_type _has_id _id_buffer "
+     "_last_event_id _limit _over _reconnection_time _retry _size _tail _unknown_fields"},
+    {&line_decoder_spec,
+     "_limit _line_number _line_offset _offset _over _plain _tail _text"},
+};
+
+/* make(name, base, slots): return a new class. Raise ImportError if the slots are other ones. */
+static PyObject *
+make(PyObject *module, PyObject *args)
+{
+    State *state = PyModule_GetState(module);
+    PyObject *name, *base, *slots;
+    if (!PyArg_ParseTuple(args, "UOU:make", &name, &base, &slots)) {
+        return NULL;
+    }
+    for (size_t i = 0; i < Py_ARRAY_LENGTH(CLASSES); i++) {
+        const char *own_name = strchr(CLASSES[i].spec->name, '.') + 1;
+        if (PyUnicode_CompareWithASCIIString(name, own_name) != 0 ||
+            PyUnicode_CompareWithASCIIString(slots, CLASSES[i].slots) != 0) {
+            continue;
+        }
+        for (int j = 0; CLASSES[i].spec == &decoder_spec && j < ITEM_CLASSES; j++) {
+            if (state->item_classes[j] == NULL) {
+                return PyErr_Format(PyExc_ImportError, "%s is not compiled", CLASSES[j].spec->name);
+            }
+        }
+        PyObject *made = PyType_FromModuleAndSpec(module, CLASSES[i].spec, base);
+        if (made != NULL && i < ITEM_CLASSES) {
+            Py_XSETREF(state->item_classes[i], (PyTypeObject *)Py_NewRef(made));
+        }
+        return made;
+    }
+    return PyErr_Format(PyExc_ImportError, "%U has other slots: was this built for another version?",
+                        name);
+}
+
+static PyMethodDef speedups_methods[] = {
+    {"make", make, METH_VARARGS, "make($module, name, base, slots, /)\n--\n\n"},
+    {NULL, NULL, 0, NULL},
+};
 
 static int
 speedups_exec(PyObject *module)
@@ -988,41 +1454,25 @@ speedups_exec(PyObject *module)
     state->message = PyUnicode_InternFromString("message");
     state->empty = PyUnicode_InternFromString("");
     if (state->message == NULL || state->empty == NULL ||
-        import_item_class(&state->server_sent_event, "ServerSentEvent", 4,
-                          (const char *const[]){"event", "data", "id", "retry"}) < 0 ||
-        import_item_class(&state->comment, "Comment", 1, (const char *const[]){"text"}) < 0 ||
-        import_item_class(&state->unknown_field, "UnknownField", 2,
-                          (const char *const[]){"name", "value"}) < 0 ||
         import_from("sseparse._input", "as_bytes", &state->as_bytes) < 0 ||
-        import_from("sseparse._sse", "checked_options", &state->checked_options) < 0 ||
+        import_from("sseparse._input", "checked_limit", &state->checked_limit) < 0 ||
+        import_from("sseparse._input", "checked_options", &state->checked_options) < 0 ||
         import_from("sseparse._errors", "EventTooLarge", &state->event_too_large) < 0 ||
         import_from("sseparse._errors", "LocalProtocolError", &state->local_protocol_error) < 0) {
         return -1;
     }
-    PyObject *documented, *class = NULL, *doc = NULL;
-    if (import_from("sseparse._sse", "Documented", &documented) < 0) {
-        return -1;
-    }
-    int result = -1;
-    if ((class = PyType_FromModuleAndSpec(module, &decoder_spec, documented)) != NULL &&
-        (doc = PyObject_GetAttrString(documented, "__doc__")) != NULL &&
-        PyObject_SetAttrString(class, "__doc__", doc) == 0) {
-        result = PyModule_AddType(module, (PyTypeObject *)class);
-    }
-    Py_XDECREF(doc);
-    Py_XDECREF(class);
-    Py_DECREF(documented);
-    return result;
+    return 0;
 }
 
 static int
 speedups_traverse(PyObject *module, visitproc visit, void *arg)
 {
     State *state = PyModule_GetState(module);
-    Py_VISIT(state->server_sent_event.type);
-    Py_VISIT(state->comment.type);
-    Py_VISIT(state->unknown_field.type);
+    for (int i = 0; i < ITEM_CLASSES; i++) {
+        Py_VISIT(state->item_classes[i]);
+    }
     Py_VISIT(state->as_bytes);
+    Py_VISIT(state->checked_limit);
     Py_VISIT(state->checked_options);
     Py_VISIT(state->event_too_large);
     Py_VISIT(state->local_protocol_error);
@@ -1033,10 +1483,12 @@ static int
 speedups_clear(PyObject *module)
 {
     State *state = PyModule_GetState(module);
-    Py_CLEAR(state->server_sent_event.type);
-    Py_CLEAR(state->comment.type);
-    Py_CLEAR(state->unknown_field.type);
+    free_items(state);
+    for (int i = 0; i < ITEM_CLASSES; i++) {
+        Py_CLEAR(state->item_classes[i]);
+    }
     Py_CLEAR(state->as_bytes);
+    Py_CLEAR(state->checked_limit);
     Py_CLEAR(state->checked_options);
     Py_CLEAR(state->event_too_large);
     Py_CLEAR(state->local_protocol_error);
@@ -1065,7 +1517,8 @@ static PyModuleDef_Slot speedups_slots[] = {
 static struct PyModuleDef speedups_module = {
     PyModuleDef_HEAD_INIT,
     .m_name = "sseparse._speedups",
-    .m_doc = "The compiled SSEDecoder.",
+    .m_doc = "The compiled classes.",
+    .m_methods = speedups_methods,
     .m_size = sizeof(State),
     .m_slots = speedups_slots,
     .m_traverse = speedups_traverse,

@@ -17,29 +17,20 @@ from __future__ import annotations
 
 from typing import Any, Generic, Literal, TypeVar, overload
 
+from ._compiled import Stateful, compiled
 from ._errors import EventTooLarge, LocalProtocolError
-from ._events import Comment, MutableServerSentEvent, ServerSentEvent, UnknownField
-from ._input import as_bytes, checked_limit, expect_type, without_bom
+from ._events import Block, Comment, ServerSentEvent, UnknownField, new_event
+from ._input import as_bytes, checked_options, without_bom
 
-Item = TypeVar("Item", bound=ServerSentEvent | Comment | UnknownField)
+Item = TypeVar("Item", bound=ServerSentEvent | Block | Comment | UnknownField)
 
 _COLON = 58
 _WINDOW = 65536
 _MAX_RECONNECTION_TIME = 2**63 - 1
 
 
-def checked_options(last_event_id: str, max_event_size: int | None) -> tuple[str, int]:
-    """Return the ID and the limit in bytes, for the compiled SSEDecoder too.
-
-    Raises TypeError and ValueError, naming the argument.
-    """
-    expect_type("last_event_id", last_event_id, str, "a str")
-    if not {"\r", "\n", "\0"}.isdisjoint(last_event_id):
-        raise ValueError(f"last_event_id must not contain CR, LF or NUL, got {last_event_id!r}")
-    return last_event_id, checked_limit("max_event_size", max_event_size)
-
-
-class SSEDecoder(Generic[Item]):
+@compiled
+class SSEDecoder(Stateful, Generic[Item]):
     """Decode a `text/event-stream`, in chunks of any size, into events.
 
     The outcome depends on the bytes alone, never on how they were cut into chunks. No sequence
@@ -50,6 +41,8 @@ class SSEDecoder(Generic[Item]):
         is the bytes of its lines so far, the unfinished line included, line ends and finished
         comments not. A server that never ends a line, or never sends a blank one, is refused.
         Comments alone can go on forever.
+    blocks: return a Block in place of each event: the fields that the block itself has. There is
+        one for each block with a field, data or not.
     comments: return a Comment for each comment line too, as soon as the line ends.
     unknown_fields: return an UnknownField for each field that the standard ignores, as soon as
         its line ends.
@@ -62,13 +55,15 @@ class SSEDecoder(Generic[Item]):
     HTML Standard, 9.2.5 "Parsing an event stream" and 9.2.6 "Interpreting an event stream".
     """
 
-    __slots__ = (
+    __slots__ = _state = (
         "_after_cr",
         "_at_start",
+        "_blocks",
         "_comments",
         "_data",
         "_dispatch_at_eof",
         "_event_type",
+        "_has_id",
         "_id_buffer",
         "_last_event_id",
         "_limit",
@@ -86,6 +81,18 @@ class SSEDecoder(Generic[Item]):
         *,
         last_event_id: str = "",
         max_event_size: int | None = ...,
+        blocks: Literal[False] = False,
+        comments: Literal[False] = False,
+        unknown_fields: Literal[False] = False,
+        dispatch_at_eof: bool = False,
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: SSEDecoder[Block],
+        *,
+        last_event_id: str = "",
+        max_event_size: int | None = ...,
+        blocks: Literal[True],
         comments: Literal[False] = False,
         unknown_fields: Literal[False] = False,
         dispatch_at_eof: bool = False,
@@ -96,6 +103,18 @@ class SSEDecoder(Generic[Item]):
         *,
         last_event_id: str = "",
         max_event_size: int | None = ...,
+        blocks: Literal[False] = False,
+        comments: bool = False,
+        unknown_fields: bool = False,
+        dispatch_at_eof: bool = False,
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: SSEDecoder[ServerSentEvent | Block | Comment | UnknownField],
+        *,
+        last_event_id: str = "",
+        max_event_size: int | None = ...,
+        blocks: bool = False,
         comments: bool = False,
         unknown_fields: bool = False,
         dispatch_at_eof: bool = False,
@@ -106,11 +125,13 @@ class SSEDecoder(Generic[Item]):
         *,
         last_event_id: str = "",
         max_event_size: int | None = 64 * 1024 * 1024,
+        blocks: bool = False,
         comments: bool = False,
         unknown_fields: bool = False,
         dispatch_at_eof: bool = False,
     ) -> None:
         self._last_event_id, self._limit = checked_options(last_event_id, max_event_size)
+        self._blocks = bool(blocks)
         self._comments = bool(comments)
         self._unknown_fields = bool(unknown_fields)
         self._dispatch_at_eof = bool(dispatch_at_eof)
@@ -134,8 +155,10 @@ class SSEDecoder(Generic[Item]):
         self._size = 0
         # The data lines since the last dispatch, joined by LF.
         self._data: bytes | bytearray | None = None
-        self._event_type = ""
+        self._event_type: str | None = None
         self._id_buffer = self._last_event_id
+        # Whether the pending block has set the ID buffer.
+        self._has_id = False
         self._retry: int | None = None
 
     @property
@@ -152,15 +175,14 @@ class SSEDecoder(Generic[Item]):
     def incomplete(self) -> bool:
         """Whether bytes are pending that an end of the stream would discard.
 
-        Pending are an unfinished line, and data, an event type or an event ID before their blank
-        line. After `close`: whether something was discarded.
+        Pending are an unfinished line, and data, an event type or another event ID before their
+        blank line; with `blocks`, any field. After `close`: whether something was discarded.
         """
-        return bool(
-            self._tail
-            or self._data is not None
-            or self._event_type
-            or self._id_buffer != self._last_event_id
-        )
+        if self._tail or self._data is not None:
+            return True
+        if self._blocks:
+            return self._has_id or self._event_type is not None or self._retry is not None
+        return bool(self._event_type) or self._id_buffer != self._last_event_id
 
     def feed(self, data: bytes | bytearray | memoryview, /) -> list[Item]:
         """Return the items that the next bytes of the stream complete, in order.
@@ -233,25 +255,22 @@ class SSEDecoder(Generic[Item]):
         items: list[Any] = []
         data = self._data
         size = self._size
+        blocks = self._blocks
         for line in lines:
             if not line:  # "dispatch the event"
                 self._last_event_id = self._id_buffer
-                if data is not None:
-                    event = MutableServerSentEvent()
-                    event.event = self._event_type or "message"
-                    event.data = data.decode("utf-8", "replace")
-                    event.id = self._id_buffer
-                    event.retry = self._retry
-                    event.__class__ = ServerSentEvent  # type: ignore[assignment]
-                    items.append(event)
-                    data = None
-                self._event_type = ""
-                self._retry = None
+                if blocks:
+                    items += self._end_block(data)
+                elif data is not None:
+                    text = data.decode("utf-8", "replace")
+                    event_type = self._event_type or "message"
+                    items.append(new_event(event_type, text, self._id_buffer, self._retry))
+                data = self._event_type = self._retry = None
                 size = 0
             elif line[0] == _COLON:
                 if self._comments:
-                    text = line[1:].removeprefix(b" ")
-                    items.append(Comment(text.decode("utf-8", "replace")))
+                    comment = line[1:].removeprefix(b" ")
+                    items.append(Comment(comment.decode("utf-8", "replace")))
             else:  # "process the field"
                 size += len(line)
                 name, _, value = line.partition(b":")
@@ -269,14 +288,23 @@ class SSEDecoder(Generic[Item]):
                 elif name == b"id":
                     if b"\0" not in value:
                         self._id_buffer = value.decode("utf-8", "replace")
+                        self._has_id = blocks
                 elif name == b"retry":
                     self._set_reconnection_time(value)
                 elif self._unknown_fields:
-                    decoded = name.decode("utf-8", "replace"), value.decode("utf-8", "replace")
-                    items.append(UnknownField(*decoded))
+                    texts = (part.decode("utf-8", "replace") for part in (name, value, line))
+                    items.append(UnknownField(*texts))
         self._data = data
         self._size = size
         return items
+
+    def _end_block(self, data: bytes | bytearray | None) -> list[Block]:
+        """Return the block that a blank line ends, unless it has no field."""
+        text = None if data is None else data.decode("utf-8", "replace")
+        event_id = self._id_buffer if self._has_id else None
+        self._has_id = False
+        block = Block(self._event_type, text, event_id, self._retry)
+        return [] if block == Block() else [block]
 
     def _set_reconnection_time(self, value: bytes | bytearray) -> None:
         if value.isdigit():  # of bytes: 0 to 9, and at least one
@@ -287,23 +315,3 @@ class SSEDecoder(Generic[Item]):
             else:
                 time = min(int(digits), _MAX_RECONNECTION_TIME)
             self._reconnection_time = self._retry = time
-
-    # The state is a tuple, the same for the compiled class: each can go on from the other's.
-
-    def __getstate__(self) -> tuple[object, ...]:
-        values = (getattr(self, name) for name in SSEDecoder.__slots__)
-        return tuple(bytes(value) if isinstance(value, bytearray) else value for value in values)
-
-    def __setstate__(self, state: tuple[object, ...]) -> None:
-        for name, value in zip(SSEDecoder.__slots__, state, strict=True):
-            setattr(self, name, bytearray(value) if isinstance(value, bytes) else value)
-
-
-# The base of the compiled class, which has no docstrings of its own: `help` and `inspect` take
-# those of a base.
-Documented = type(
-    "Documented",
-    (),
-    {"__slots__": (), "__doc__": SSEDecoder.__doc__}
-    | {name: value for name, value in vars(SSEDecoder).items() if not name.startswith("_")},
-)

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import gc
-import importlib.util
 import os
 import socket
 from collections.abc import AsyncIterator, Iterator
@@ -11,7 +10,8 @@ import anyio
 import pytest
 from hypothesis import HealthCheck, settings
 
-from sseparse._sse import SSEDecoder
+from sseparse import SSEDecoder
+from tests.support.classes import in_python
 from tests.support.servers import Serve, open_sockets, serving
 
 # No deadlines: a busy machine fails no test. HYPOTHESIS_PROFILE chooses the number of examples.
@@ -22,11 +22,9 @@ settings.register_profile("deep", patient, max_examples=100_000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 # Every implementation of SSEDecoder: each test of the decoder runs on all of them.
-DECODER_CLASSES: dict[str, type[SSEDecoder[Any]]] = {"python": SSEDecoder}
-if importlib.util.find_spec("sseparse._speedups"):
-    from sseparse import _speedups
-
-    DECODER_CLASSES["compiled"] = _speedups.SSEDecoder
+DECODER_CLASSES: dict[str, type[SSEDecoder[Any]]] = {"python": in_python(SSEDecoder)}
+if in_python(SSEDecoder) is not SSEDecoder:
+    DECODER_CLASSES["compiled"] = SSEDecoder
 
 
 @pytest.fixture(scope="session", params=DECODER_CLASSES.values(), ids=list(DECODER_CLASSES))

@@ -1,10 +1,10 @@
-"""A coverage-guided fuzzer: the compiled SSEDecoder must do what the one in Python does.
+"""A coverage-guided fuzzer: the compiled decoders must do what those in Python do.
 
     uv run --with atheris python tests/fuzz.py -max_total_time=60
 
-The input chooses the options and the cuts, and is the stream or a choice of TOKENS. Both
-decoders get the same, and must come to the same outcome and the same state. Halfway, each is
-replaced by its own copy, or by one of the other class with its state.
+The input chooses the decoder, its options and the cuts, and is the stream or a choice of TOKENS.
+Both classes get the same, and must come to the same outcome and the same state. Halfway, each
+decoder is replaced by its own copy, or by one of the other class with its state.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 import atheris
 
 with atheris.instrument_imports(include=["sseparse"]):
-    from sseparse import EventTooLarge, _speedups, _sse
+    from sseparse import EventTooLarge, LineDecoder, SSEDecoder
 
 LIMITS = (None, 1, 2, 3, 7, 20, 100, 1000)
 
@@ -40,9 +40,12 @@ TOKENS = [
 ]
 
 
-def outcome(cls: type[Any], other: type[Any], options: dict[str, Any], chunks: list[bytes]) -> Any:
+def outcome(
+    cls: Any, other: Any, slots: list[str], options: dict[str, Any], chunks: list[bytes]
+) -> Any:
     decoder = cls(**options)
     items: list[Any] = []
+    error = None
     try:
         for number, chunk in enumerate(chunks):
             items += decoder.feed(chunk)
@@ -51,26 +54,38 @@ def outcome(cls: type[Any], other: type[Any], options: dict[str, Any], chunks: l
                 decoder = (other if len(chunks) % 2 else cls)()
                 decoder.__setstate__(before.__getstate__())
         items += decoder.close()
-    except EventTooLarge as error:
-        items += [*error.events, str(error)]
-    state = dict(zip(_sse.SSEDecoder.__slots__, decoder.__getstate__(), strict=True))
+    except EventTooLarge as too_large:
+        items += too_large.events
+        error = str(too_large)
+    state = dict(zip(slots, decoder.__getstate__(), strict=True))
     if state["_over"]:
-        # It does not matter any more, and one class has not looked at the last byte.
-        del state["_after_cr"]
-    return items, state, decoder.last_event_id, decoder.reconnection_time, decoder.incomplete
+        # They do not matter any more, and one class has not looked at the last bytes.
+        for name in ("_after_cr", "_tail", "_plain") if error else ("_after_cr",):
+            state.pop(name, None)
+    properties = ("last_event_id", "reconnection_time", "incomplete")
+    return items, error, state, [getattr(decoder, name, None) for name in properties]
 
 
 def test_one_input(data: bytes) -> None:
     choice, limit, *sizes = data[:8].ljust(8, b"\0")
-    options = {
-        "comments": bool(choice & 1),
-        "unknown_fields": bool(choice & 2),
-        "dispatch_at_eof": bool(choice & 4),
-        "last_event_id": "known" if choice & 8 else "",
-        "max_event_size": LIMITS[limit % len(LIMITS)],
-    }
+    bits = [bool(choice & 1 << bit) for bit in range(7)]
+    cls: Any
+    options: dict[str, Any]
+    if bits[6]:
+        cls = LineDecoder
+        options = {"_text": bits[0], "max_line_size": LIMITS[limit % len(LIMITS)]}
+    else:
+        cls = SSEDecoder
+        options = {
+            "comments": bits[0],
+            "unknown_fields": bits[1],
+            "dispatch_at_eof": bits[2],
+            "last_event_id": "known" if bits[3] else "",
+            "blocks": bits[5],
+            "max_event_size": LIMITS[limit % len(LIMITS)],
+        }
     stream = data[8:]
-    if choice & 16:
+    if bits[4]:
         stream = b"".join(TOKENS[byte % len(TOKENS)] for byte in stream)
     chunks: list[bytes] = []
     while stream:
@@ -78,8 +93,9 @@ def test_one_input(data: bytes) -> None:
         size = (sizes[len(chunks) % 6] or 1) if len(chunks) % 6 else 0
         chunks.append(stream[:size])
         stream = stream[size:]
-    compiled = outcome(_speedups.SSEDecoder, _sse.SSEDecoder, options, chunks)
-    python = outcome(_sse.SSEDecoder, _speedups.SSEDecoder, options, chunks)
+    other = cls.__wrapped__
+    compiled = outcome(cls, other, other.__slots__, options, chunks)
+    python = outcome(other, cls, other.__slots__, options, chunks)
     assert compiled == python, f"\n{options}\n{chunks}\n{compiled}\n{python}"
 
 

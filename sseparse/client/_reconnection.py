@@ -9,10 +9,11 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
-from sseparse._decoders import SSEDecoder, essence
+from sseparse._decoders import essence
 from sseparse._errors import EventTooLarge, UnexpectedResponse
 from sseparse._events import ServerSentEvent
 from sseparse._input import expect_seconds
+from sseparse._sse import SSEDecoder
 from sseparse.transports import Request
 
 from ._attempts import LimitName, ResponseState, State, Verdict

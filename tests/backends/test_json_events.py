@@ -40,8 +40,8 @@ def test_event_is_its_json(event: ServerSentEvent, chunk: Chunk) -> None:
         ServerSentEvent("ping", "ping"),
         ServerSentEvent("ping", ""),
         ServerSentEvent("ping", "[1]"),
-        UnknownField("seed", "1"),
-        UnknownField("Error", "1"),
+        UnknownField("seed", "1", "seed: 1"),
+        UnknownField("Error", "1", "Error: 1"),
     ],
 )
 def test_event_without_json_that_counts_is_none(event: ServerSentEvent | UnknownField) -> None:
@@ -63,8 +63,8 @@ def test_event_without_json_that_counts_is_none(event: ServerSentEvent | Unknown
         (ServerSentEvent("error", "overloaded"), "overloaded"),
         (ServerSentEvent("error", ""), ""),
         (ServerSentEvent("error", "[" * 100_000), "[" * 100_000),
-        (UnknownField("error", '{"detail": "x", "error": {"code": 429}}'), {"code": 429}),
-        (UnknownField("error", "overloaded"), "overloaded"),
+        (UnknownField("error", '{"detail": "x", "error": {"code": 429}}', ""), {"code": 429}),
+        (UnknownField("error", "overloaded", "error: overloaded"), "overloaded"),
     ],
     ids=lambda value: repr(value)[:60],
 )

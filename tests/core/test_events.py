@@ -2,16 +2,20 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import gc
+import inspect
 import json
 import pickle
-from typing import Any
+import weakref
+from typing import Any, ClassVar, cast, get_type_hints
 
 import pytest
 
-from sseparse import Comment, ServerSentEvent, SSEDecoder, UnknownField
+from sseparse import Block, Comment, ServerSentEvent, SSEDecoder, UnknownField, _events
+from tests.support.classes import in_python
 
 EVENT = ServerSentEvent("chat", "hello", "1", 5)
-ITEMS: list[Any] = [EVENT, Comment("ping"), UnknownField("error", "x")]
+ITEMS: list[Any] = [EVENT, Comment("ping"), UnknownField("error", "x", "error: x")]
 
 
 def decoded(decoder_class: type[SSEDecoder[Any]]) -> list[Any]:
@@ -55,7 +59,7 @@ def test_events_are_equal_by_all_their_fields(other: object) -> None:
 
 def test_items_of_another_meaning_are_not_equal() -> None:
     comment: object = Comment("a")
-    assert comment != UnknownField("a", "")
+    assert comment != UnknownField("a", "", "a")
 
 
 def test_items_are_immutable(decoder_class: type[SSEDecoder[Any]]) -> None:
@@ -97,3 +101,138 @@ def test_json_takes_another_parser_and_passes_its_errors_on() -> None:
     assert ServerSentEvent(data="17").json(loads=int) == 17
     with pytest.raises(json.JSONDecodeError):
         ServerSentEvent(data="[DONE]").json()
+
+
+class TestFace:
+    """The compiled classes have the face of the dataclasses, to the last detail."""
+
+    ARGUMENTS: ClassVar[dict[str, tuple[Any, ...]]] = {
+        "ServerSentEvent": ("chat", "hello", "1", 5),
+        "Block": ("chat", None, "", None),
+        "Comment": ("ping",),
+        "UnknownField": ("error", "x", "error: x"),
+    }
+
+    @pytest.fixture(params=["served", "python"])
+    def how(self, request: pytest.FixtureRequest) -> str:
+        return cast("str", request.param)
+
+    @pytest.fixture(params=[ServerSentEvent, Block, Comment, UnknownField])
+    def item_class(
+        self, request: pytest.FixtureRequest, how: str, monkeypatch: pytest.MonkeyPatch
+    ) -> Any:
+        served: Any = request.param
+        cls = in_python(served) if how == "python" else served
+        # Pickles find a class by its name.
+        monkeypatch.setattr(_events, served.__name__, cls)
+        return cls
+
+    @pytest.fixture
+    def arguments(self, item_class: Any) -> tuple[Any, ...]:
+        return self.ARGUMENTS[item_class.__name__]
+
+    @pytest.fixture
+    def item(self, item_class: Any, arguments: tuple[Any, ...]) -> Any:
+        return item_class(*arguments)
+
+    def test_class(self, item_class: Any) -> None:
+        name = item_class.__name__
+        assert item_class.__qualname__ == name
+        assert item_class.__module__ == "sseparse._events"
+        assert item_class.__mro__ == (item_class, object)
+        assert item_class.__match_args__ == item_class.__slots__
+        assert set(get_type_hints(item_class)) == set(item_class.__slots__)
+        assert list(inspect.signature(item_class).parameters) == list(item_class.__slots__)
+        assert inspect.getdoc(item_class)
+        assert [field.name for field in dataclasses.fields(item_class)] == [*item_class.__slots__]
+        assert not hasattr(item_class(*self.ARGUMENTS[name]), "__dict__")
+
+    def test_construction(self, item_class: Any, item: Any, arguments: tuple[Any, ...]) -> None:
+        keywords = dict(zip(item_class.__slots__, arguments, strict=True))
+        assert item_class(**keywords) == item
+        assert [getattr(item, name) for name in keywords] == [*arguments]
+        with pytest.raises(TypeError, match="unexpected keyword argument 'x'"):
+            item_class(x=1)
+        with pytest.raises(TypeError, match="positional argument"):
+            item_class(*arguments, 1)
+
+    def test_value(self, item_class: Any, item: Any, arguments: tuple[Any, ...]) -> None:
+        assert item == item_class(*arguments)
+        assert hash(item) == hash(item_class(*arguments)) == hash(arguments)
+        assert item != item_class(*arguments[:-1], "other")
+        assert item != arguments
+        fields = zip(item_class.__slots__, arguments, strict=True)
+        assert repr(item) == f"{item_class.__name__}({', '.join(f'{n}={v!r}' for n, v in fields)})"
+
+    def test_dataclass(self, item_class: Any, item: Any, arguments: tuple[Any, ...]) -> None:
+        assert dataclasses.asdict(item) == dict(zip(item_class.__slots__, arguments, strict=True))
+        assert dataclasses.astuple(item) == arguments
+        changed = dataclasses.replace(item, **{item_class.__slots__[0]: "new"})
+        assert changed == item_class("new", *arguments[1:])
+        assert type(changed) is item_class
+
+    def test_copies(self, item: Any) -> None:
+        for other in [
+            copy.copy(item),
+            copy.deepcopy(item),
+            *(pickle.loads(pickle.dumps(item, n)) for n in range(pickle.HIGHEST_PROTOCOL + 1)),
+        ]:
+            assert other == item
+            assert type(other) is type(item)
+
+    def test_frozen(self, item_class: Any, item: Any) -> None:
+        for name in item_class.__slots__:
+            with pytest.raises(dataclasses.FrozenInstanceError):
+                setattr(item, name, "x")
+            with pytest.raises(dataclasses.FrozenInstanceError):
+                delattr(item, name)
+        with pytest.raises((AttributeError, TypeError)):
+            item.another = "x"
+        with pytest.raises(TypeError):
+            weakref.ref(item)
+
+    def test_subclasses(self, item_class: Any, item: Any, arguments: tuple[Any, ...]) -> None:
+        class Named(item_class):  # type: ignore[misc]
+            def __init__(self, *arguments: Any) -> None:
+                super().__init__(*arguments)
+
+            def class_name(self) -> str:
+                return str(item_class.__name__)
+
+        named = Named(*arguments)
+        assert named.class_name() == item_class.__name__
+        assert named != item
+        assert weakref.ref(named)() is named
+        assert repr(named).startswith("TestFace.test_subclasses.<locals>.Named(")
+
+        @dataclasses.dataclass(frozen=True)
+        class Longer(item_class):  # type: ignore[misc]
+            note: str = ""
+
+        longer = Longer(*arguments, note="n")
+        assert longer.note == "n"
+        assert dataclasses.astuple(longer) == (*arguments, "n")
+        del named, longer
+        gc.collect()
+
+    def test_match(self, item_class: Any, item: Any, arguments: tuple[Any, ...]) -> None:
+        match item:
+            case item_class(first):
+                assert first == arguments[0]
+            case _:
+                raise AssertionError(item)
+
+    def test_generic_items_are_not_tracked(self, item: Any, how: str) -> None:
+        if how == "served" and in_python(ServerSentEvent) is not ServerSentEvent:
+            assert not gc.is_tracked(item)
+
+
+def test_many_items_outlive_their_decoder(decoder_class: type[SSEDecoder[Any]]) -> None:
+    # More than are kept for later, in two orders.
+    for step in (1, -1):
+        items = decoder_class(comments=True).feed(b": c\ndata: x\n\n" * 3000)
+        while items:
+            assert items.pop(0 if step == 1 and len(items) % 2 else -1) in (
+                Comment("c"),
+                ServerSentEvent(data="x"),
+            )

@@ -18,6 +18,7 @@ from sseparse import (
     LocalProtocolError,
     NDJSONDecoder,
     RemoteProtocolError,
+    decode,
 )
 from tests.support.strategies import chunked_json_streams, cut, json_streams, json_values
 
@@ -90,16 +91,16 @@ def texts_of(stream: bytes, limit: int) -> Iterator[Text]:
         blank = text.strip(b" \t\r\n") == b""
         if (
             character in (b"", b"\x1e")
-            or (character == b"\n" and blank)
-            or (character == b"\n" and begun and depth <= 0)
+            or (character == b"\n" and blank and not begun)
+            or (character == b"\n" and begun and not blank and depth <= 0)
         ):
             text += character.strip(b"\x1e")
-            if not blank and not begun:
+            if (blank and begun and text) or (not blank and not begun):
                 yield "invalid", text, None, start
             elif not blank:
                 is_whole = text[-1:] in (b" ", b"\t", b"\r", b"\n", b"]", b"}", b'"')
                 yield "text" if is_whole else "invalid", text, None, start
-            begun = character == b"\x1e" or (begun and blank)
+            begun = character == b"\x1e"
             text, start, depth, in_string, escaped = b"", position + 1, 0, False, False
         else:
             text += character
@@ -251,7 +252,6 @@ def test_ndjson_limit_is_of_the_bytes_of_a_line(stream: bytes, size: int) -> Non
     [
         pytest.param(b"\x1e1\n\x1e2\n", [1, 2], id="RS begins, LF ends"),
         pytest.param(b"\x1e\x1e\x1e1\n\x1e", [1], id="empty elements are ignored"),
-        pytest.param(b"\x1e\n\x1e \n\x1e1\n", [1], id="blank elements are ignored"),
         pytest.param(b"\x1e\n1\n", [1], id="white space may come first"),
         pytest.param(b"\n \x1e1\n\n", [1], id="white space may be around"),
         pytest.param(b'\x1e{"a":\n[1,\n2]}\n', [{"a": [1, 2]}], id="a text of several lines"),
@@ -507,7 +507,7 @@ def test_loads_is_given_text_and_makes_the_values(decoder_class: DecoderClass) -
         (
             NDJSONDecoder,
             {"errors": "ignore"},
-            ValueError("errors must be 'raise' or 'skip', got 'ignore'"),
+            ValueError("errors must be 'raise', 'skip' or 'return', got 'ignore'"),
         ),
         (
             NDJSONDecoder,
@@ -532,7 +532,7 @@ def test_loads_is_given_text_and_makes_the_values(decoder_class: DecoderClass) -
         (
             JSONSeqDecoder,
             {"errors": "ignore"},
-            ValueError("errors must be 'raise' or 'skip', got 'ignore'"),
+            ValueError("errors must be 'raise', 'skip' or 'return', got 'ignore'"),
         ),
     ],
     ids=repr,
@@ -599,3 +599,90 @@ def test_decoder_does_not_go_on_after_an_interrupt(decoder_class: Any) -> None:
         decoder.feed(b"\x1e1\n")
     with pytest.raises(LocalProtocolError, match="after a failure"):
         decoder.feed(b"")
+
+
+class TestEncodingErrors:
+    BODY = b'"a\xff"\n"b"\n'
+
+    def test_strict_refuses_a_line_that_is_not_utf8(self) -> None:
+        with pytest.raises(InvalidJSON, match="line 1, offset 0: invalid JSON: 'utf-8' codec") as e:
+            NDJSONDecoder().feed(self.BODY)
+        assert isinstance(e.value.__cause__, UnicodeDecodeError)
+
+    def test_replace_gives_text_with_replacement_characters(self) -> None:
+        for chunks in every_cut(self.BODY):
+            decoder = NDJSONDecoder(encoding_errors="replace")
+            assert observe(decoder, chunks) == (["'a\ufffd'", "'b'"], 0, None)
+
+    def test_none_gives_bytes(self) -> None:
+        decoder = NDJSONDecoder(loads=bytes.upper, encoding_errors=None)
+        assert decoder.feed(b"a\r\n  \n\xff\n b\nc") == [b"A", b"\xff", b" B"]
+        assert decoder.close() == [b"C"]
+
+    @given(chunked_json_streams, st.sampled_from(["raise", "skip"]))
+    def test_json_is_the_same_from_text_and_from_bytes(
+        self, chunks: list[bytes], errors: Any
+    ) -> None:
+        def loads(line: bytes) -> Any:
+            return json.loads(line.decode())
+
+        decoder = NDJSONDecoder(loads=loads, errors=errors, encoding_errors=None)
+        assert observe(decoder, chunks) == observe(NDJSONDecoder(errors=errors), chunks)
+
+
+class TestReturn:
+    BODY = b'1\n{\n\n\xff\n\xef\xbb\xbf\n"x"\n]'
+
+    def test_invalid_lines_are_returned_in_their_place(self) -> None:
+        for chunks in every_cut(self.BODY):
+            decoder = NDJSONDecoder(errors="return", blank_lines="error")
+            items = [item for chunk in chunks for item in decoder.feed(chunk)] + decoder.close()
+            places = [
+                (item.line_number, item.offset, item.line)
+                if isinstance(item, InvalidJSON)
+                else item
+                for item in items
+            ]
+            assert places == [
+                1,
+                (2, 2, b"{"),
+                (3, 4, b""),
+                (4, 5, b"\xff"),
+                (5, 7, BOM),
+                "x",
+                (7, 15, b"]"),
+            ]
+            assert decoder.skipped == 0
+
+    def test_invalid_texts_are_returned_in_their_place(self) -> None:
+        decoder = JSONSeqDecoder(errors="return")
+        first, second, third = decoder.feed(b"\x1e\n\x1e1\n\x1e{\x1e")
+        assert (str(first), second) == (
+            "offset 1: no text after the record separator: b'\\n'",
+            1,
+        )
+        assert isinstance(third, InvalidJSON)
+        assert isinstance(InvalidJSON("", b"").__cause__, type(None))
+
+    def test_their_cause_is_that_of_loads(self) -> None:
+        [item] = NDJSONDecoder(errors="return").feed(b"{\n")
+        assert isinstance(item.__cause__, json.JSONDecodeError)
+
+
+@pytest.mark.parametrize("start", [b"", b"1\n", BOM])
+def test_byte_order_mark_inside_the_stream_is_named(start: bytes) -> None:
+    for stream in (start + BOM + b"\n", start + BOM + b"1\n"):
+        for chunks in every_cut(stream):
+            decoder = NDJSONDecoder()
+            if not start:
+                assert observe(decoder, chunks)[2] is None
+                continue
+            with pytest.raises(InvalidJSON, match="byte order mark inside the stream"):
+                list(decode(chunks, decoder))
+
+
+def test_invalid_lines_by_the_thousand_take_linear_time() -> None:
+    # Quadratic in the chunk, it would take minutes.
+    decoder = NDJSONDecoder(errors="return")
+    items = decoder.feed(b"{\n" * 100_000)
+    assert [item.offset for item in items] == [*range(0, 200_000, 2)]

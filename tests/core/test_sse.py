@@ -22,8 +22,8 @@ from sseparse import (
     ProtocolError,
     ServerSentEvent,
     SSEDecoder,
-    _sse,
 )
+from tests.support.classes import in_python
 from tests.support.reference import Outcome, interpret
 from tests.support.rules import BOM, CASES, MAX_TIME, Case, data
 from tests.support.strategies import chunked_streams, cut, decoder_options, streams
@@ -588,9 +588,10 @@ def test_decoder_does_not_go_on_after_a_failure(monkeypatch: pytest.MonkeyPatch)
     def fail(_: object, window: bytes) -> None:
         raise MemoryError
 
-    decoder = _sse.SSEDecoder()
+    cls = in_python(SSEDecoder)
+    decoder = cls()
     with monkeypatch.context() as patch:
-        patch.setattr(_sse.SSEDecoder, "_parse", fail)
+        patch.setattr(cls, "_parse", fail)
         with pytest.raises(MemoryError):
             decoder.feed(b"data: 1\n\n")
     with pytest.raises(LocalProtocolError, match="after a failure"):

@@ -11,12 +11,14 @@ import sseparse
 PUBLIC = {
     # decoders
     "SSEDecoder",
+    "LineDecoder",
     "NDJSONDecoder",
     "JSONSeqDecoder",
     "Decoder",
     "decoder_for",
     # items
     "ServerSentEvent",
+    "Block",
     "Comment",
     "UnknownField",
     # drivers

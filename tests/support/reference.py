@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Any
 
-from sseparse import Comment, ServerSentEvent, UnknownField
+from sseparse import Block, Comment, ServerSentEvent, UnknownField
 
 BOM = b"\xef\xbb\xbf"
 
@@ -19,7 +20,7 @@ BOM = b"\xef\xbb\xbf"
 class Outcome:
     """All that a decoder shows after a stream."""
 
-    items: list[ServerSentEvent | Comment | UnknownField]
+    items: list[ServerSentEvent | Block | Comment | UnknownField]
     too_large: bool
     last_event_id: str
     reconnection_time: int | None
@@ -31,6 +32,7 @@ def interpret(
     *,
     last_event_id: str = "",
     max_event_size: int | None = None,
+    blocks: bool = False,
     comments: bool = False,
     unknown_fields: bool = False,
     dispatch_at_eof: bool = False,
@@ -38,7 +40,7 @@ def interpret(
 ) -> Outcome:
     """Interpret `stream`: all of it, or, if not `at_eof`, its first bytes."""
     stream, too_large = within_limit(stream, max_event_size)
-    items: list[ServerSentEvent | Comment | UnknownField] = []
+    items: list[ServerSentEvent | Block | Comment | UnknownField] = []
     reconnection_time: int | None = None
     # "When a stream is parsed, a data buffer, an event type buffer, and a last event ID buffer
     # must be associated with it."
@@ -47,6 +49,8 @@ def interpret(
     last_event_id_buffer = last_event_id
     # An addition to the standard: the reconnection time, if this block set it.
     retry: int | None = None
+    # Another addition: the fields that this block itself has, for Block.
+    block: dict[str, Any] = {}
 
     *lines, unfinished = re.split("\r\n|\n|\r", utf8_decode(stream))
     # "Once the end of the file is reached, any pending data must be discarded", unless:
@@ -57,7 +61,9 @@ def interpret(
     for line in lines:
         if line == "":  # "If the line is empty (a blank line)": "dispatch the event"
             last_event_id = last_event_id_buffer
-            if data_buffer != "":
+            if blocks and block:
+                items.append(Block(**block))
+            elif data_buffer != "" and not blocks:
                 # "If the data buffer's last character is a U+000A LINE FEED (LF) character, then
                 # remove the last character from the data buffer."
                 data_buffer = data_buffer.removesuffix("\n")
@@ -66,6 +72,7 @@ def interpret(
             data_buffer = ""
             event_type_buffer = ""
             retry = None
+            block = {}
             continue
         if line[0] == ":":  # "Ignore the line."
             if comments:
@@ -79,20 +86,26 @@ def interpret(
         # "process the field"
         if field == "event":
             event_type_buffer = value
+            block["event"] = value
         elif field == "data":
             data_buffer += value
             data_buffer += "\n"
+            block["data"] = data_buffer.removesuffix("\n")
         elif field == "id":
             if "\0" not in value:
                 last_event_id_buffer = value
+                block["id"] = value
         elif field == "retry":
             if value != "" and all(character in "0123456789" for character in value):
                 reconnection_time = retry = base_ten(value)
+                block["retry"] = retry
         elif unknown_fields:  # "The field is ignored."
-            items.append(UnknownField(field, value))
+            items.append(UnknownField(field, value, line))
 
     pending = unfinished + data_buffer + event_type_buffer
     incomplete = pending != "" or last_event_id_buffer != last_event_id
+    if blocks:
+        incomplete = unfinished != "" or block != {}
     return Outcome(items, too_large, last_event_id, reconnection_time, incomplete)
 
 

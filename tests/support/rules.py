@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from sseparse import Comment, ServerSentEvent, UnknownField
+from sseparse import Block, Comment, ServerSentEvent, UnknownField
 
 Event = ServerSentEvent
 
@@ -25,6 +25,43 @@ def data(*texts: str) -> list[Event]:
     return [Event(data=text) for text in texts]
 
 
+_BLOCKS: list[tuple[str, bytes, list[Any], dict[str, Any]]] = [
+    ("one has the fields that it has", b"data: x\n\n", [Block(data="x")], {}),
+    ("the default type may be written", b"event: message\n\n", [Block("message")], {}),
+    ("an empty type is a type", b"event\n\nevent:\n\n", [Block("")] * 2, {}),
+    ("data may be empty", b"data\n\n", [Block(data="")], {}),
+    ("data lines are joined", b"data\ndata: a\n\n", [Block(data="\na")], {}),
+    ("an ID alone makes one", b"id: 1\n\n", [Block(id="1")], {"last_event_id": "1"}),
+    ("an empty ID is an ID", b"id\n\n", [Block(id="")], {"last_event_id": ""}),
+    (
+        "an ID is not carried over",
+        b"id: 1\n\ndata\n\n",
+        [Block(id="1"), Block(data="")],
+        {},
+    ),
+    ("the same ID again is said again", b"id: 1\n\nid: 1\n\n", [Block(id="1")] * 2, {}),
+    ("an ID with NUL does not count", b"id: a\0\n\n", [], {"last_event_id": ""}),
+    (
+        "a retry alone makes one",
+        b"retry: 7\n\n",
+        [Block(retry=7)],
+        {"reconnection_time": 7},
+    ),
+    ("a repeated retry is the last", b"retry: 7\nretry: 8\n\n", [Block(retry=8)], {}),
+    ("a retry that is no number does not count", b"retry: 1s\n\n", [], {}),
+    ("comments and unknown fields do not count", b": a\nb: c\n\n\n", [], {}),
+    (
+        "all fields",
+        b"id: 1\nevent: e\nretry: 7\ndata: d\n\n",
+        [Block("e", "d", "1", 7)],
+        {"incomplete": False},
+    ),
+    ("a type is pending", b"event\n", [], {"incomplete": True}),
+    ("an ID is pending", b"id\n", [], {"incomplete": True}),
+    ("a retry is pending", b"retry: 0\n", [], {"incomplete": True}),
+    ("what does not count is not pending", b": a\nb\nretry\n", [], {"incomplete": False}),
+]
+
 CASES = [
     # Decode
     Case("1: invalid UTF-8 becomes U+FFFD", b"data: a\xffb\n\n", data("a\ufffdb")),
@@ -42,7 +79,7 @@ CASES = [
     Case(
         "2: an incomplete BOM is not swallowed",
         b"\xef\xbbdata: a\n\n",
-        [UnknownField("\ufffddata", "a")],
+        [UnknownField("\ufffddata", "a", "\ufffddata: a")],
         {"unknown_fields": True},
     ),
     Case("2: an incomplete BOM is pending", BOM[:2], [], state={"incomplete": True}),
@@ -50,7 +87,7 @@ CASES = [
     Case(
         "2: an incomplete BOM ends as a line",
         BOM[:2],
-        [UnknownField("\ufffd", "")],
+        [UnknownField("\ufffd", "", "\ufffd")],
         {"unknown_fields": True, "dispatch_at_eof": True},
     ),
     Case("3: LF ends a line", b"data: a\ndata: b\n\n", data("a\nb")),
@@ -80,7 +117,12 @@ CASES = [
         }.items()
     ),
     Case("4: bytes of a cut sequence do not eat a line end", b"data: \xf0\n\n", data("\ufffd")),
-    Case("4: nor a colon", b"\xe2:\n\n", [UnknownField("\ufffd", "")], {"unknown_fields": True}),
+    Case(
+        "4: nor a colon",
+        b"\xe2:\n\n",
+        [UnknownField("\ufffd", "", "\ufffd:")],
+        {"unknown_fields": True},
+    ),
     # Lines
     Case("5: a blank line dispatches", b"data: a\n\ndata: b\n\n", data("a", "b")),
     Case("5: more blank lines do nothing", b"\n\ndata: a\n\n\n\n", data("a")),
@@ -113,13 +155,13 @@ CASES = [
     Case(
         "6: unknown fields come as their line ends, in order",
         b"data: a\nerror: b\n\nx\n",
-        [UnknownField("error", "b"), Event(data="a"), UnknownField("x", "")],
+        [UnknownField("error", "b", "error: b"), Event(data="a"), UnknownField("x", "", "x")],
         {"unknown_fields": True},
     ),
     Case(
         "6: an unknown name may have any bytes",
         b"\xff\0: \0\n",
-        [UnknownField("\ufffd\0", "\0")],
+        [UnknownField("\ufffd\0", "\0", "\ufffd\0: \0")],
         {"unknown_fields": True},
     ),
     # Fields
@@ -286,6 +328,24 @@ CASES = [
         b": a",
         [Comment("a")],
         {"dispatch_at_eof": True, "comments": True},
+    ),
+    # Blocks, an addition to the standard
+    *(
+        Case(f"blocks: {rule}", stream, items, {"blocks": True}, state)
+        for rule, stream, items, state in _BLOCKS
+    ),
+    Case(
+        "blocks: dispatch_at_eof ends one",
+        b"event: a",
+        [Block("a")],
+        {"blocks": True, "dispatch_at_eof": True},
+        {"incomplete": False},
+    ),
+    Case(
+        "blocks: comments and unknown fields come in order",
+        b"id: 1\n: a\nb: c\n\n",
+        [Comment("a"), UnknownField("b", "c", "b: c"), Block(id="1")],
+        {"blocks": True, "comments": True, "unknown_fields": True},
     ),
     # Other content
     Case("bytes that are no event stream have no events", bytes(range(256)) * 4, []),

@@ -49,6 +49,7 @@ decoder_options: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
     {
         "last_event_id": _ids,
         "max_event_size": st.none() | st.integers(1, 40),
+        "blocks": st.booleans(),
         "comments": st.booleans(),
         "unknown_fields": st.booleans(),
         "dispatch_at_eof": st.booleans(),
