@@ -22,7 +22,7 @@ from typing import Any, Generic, Protocol, TypeAlias, TypeVar, cast, overload
 from ._decoders import Decoder
 from ._errors import LocalProtocolError, RemoteProtocolError
 from ._events import ServerSentEvent
-from ._sse import SSEDecoder
+from ._responses import default_decoder, expect_decoded
 
 T = TypeVar("T")
 
@@ -33,6 +33,12 @@ Bytes: TypeAlias = bytes | bytearray | memoryview
 
 class _IterBytes(Protocol):  # a response of httpx2 or httpx
     def iter_bytes(self) -> Iterable[Bytes]: ...
+
+
+class _IterContent(Protocol):  # a response of requests
+    raw: Any
+
+    def iter_content(self, chunk_size: int | None, /) -> Iterable[Bytes]: ...
 
 
 class _Read(Protocol):  # a binary file, a response of urllib
@@ -64,12 +70,16 @@ class _ReceiveSome(Protocol):  # a stream of trio
     def receive_some(self) -> Awaitable[Bytes]: ...
 
 
-Source: TypeAlias = Bytes | _IterBytes | _Read | Iterable[Bytes]
+Response: TypeAlias = _IterBytes | _IterContent
+Source: TypeAlias = Bytes | Response | _Read | Iterable[Bytes]
+AsyncResponse: TypeAlias = _AiterBytes | _Content
 AsyncSource: TypeAlias = (
-    _AiterBytes | _IterAny | _Content | _AsyncRead | _Receive | _ReceiveSome | AsyncIterable[Bytes]
+    AsyncResponse | _IterAny | _AsyncRead | _Receive | _ReceiveSome | AsyncIterable[Bytes]
 )
 
 
+@overload
+def decode(source: Response, decoder: None = None) -> Generator[Any, None, None]: ...
 @overload
 def decode(source: Source, decoder: None = None) -> Generator[ServerSentEvent, None, None]: ...
 @overload
@@ -79,15 +89,20 @@ def decode(source: Source, decoder: Decoder[T]) -> Generator[T, None, None]: ...
 def decode(source: Source, decoder: Decoder[Any] | None = None) -> Generator[Any, None, None]:
     """Yield the items that `decoder` finds in `source`, as they arrive.
 
-    source: an iterable of bytes, bytes, or an object with a method `iter_bytes` (a response of
-        httpx2 or httpx), `read1` or `read` (a binary file, a response of urllib).
-    decoder: by default, an SSEDecoder with its default options. After the last item, the
-        `incomplete` of an SSEDecoder says whether the stream was cut inside an event.
+    source: an iterable of bytes, bytes, a response of requests, or an object with a method
+        `iter_bytes` (a response of httpx2 or httpx), `read1` or `read` (a binary file, a response
+        of urllib).
+    decoder: decodes the bytes as they are. Default: for an HTTP response `decoder_for` its media
+        type, else an SSEDecoder. After the last item, the `incomplete` of an SSEDecoder says
+        whether the stream was cut inside an event.
 
-    Raises TypeError, naming the argument, for any other source or decoder; the errors of the
-    decoder, after the items before the error; the errors of the source.
+    Raises TypeError, naming the argument, for any other source or decoder, and ValueError for a
+    response whose content encoding nobody undoes. When iterated, it raises UnexpectedResponse
+    for a response without a success or a known media type, if it has no decoder; the errors of
+    the decoder, after the items before the error; the errors of the source.
     """
-    return _items(_checked_decoder(decoder), _chunks(source), source)
+    chunks = _chunks(source)
+    return _items(_checked_decoder(decoder, source), chunks, source)
 
 
 def _items(
@@ -106,9 +121,9 @@ def _items(
             chunks.close()
 
 
-def _checked_decoder(decoder: Any) -> Decoder[Any]:
+def _checked_decoder(decoder: Any, source: object) -> Decoder[Any]:
     if decoder is None:
-        return SSEDecoder()
+        return default_decoder(source)
     if isinstance(decoder, type):
         raise TypeError(f"decoder must be an instance, got the class {decoder.__name__}")
     if not (hasattr(decoder, "feed") and hasattr(decoder, "close")):
@@ -122,6 +137,9 @@ def _chunks(source: Any) -> Iterator[Any]:
     if hasattr(source, "iter_bytes"):
         chunks: Iterator[Any] = source.iter_bytes()
         return chunks
+    if hasattr(source, "iter_content"):
+        return _requests_chunks(source)
+    expect_decoded(source)
     # read1 returns the bytes that are there; read waits until it has all it was asked for.
     read = getattr(source, "read1", None) or getattr(source, "read", None)
     if read is not None and not iscoroutinefunction(read):
@@ -134,6 +152,19 @@ def _chunks(source: Any) -> Iterator[Any]:
     )
 
 
+def _requests_chunks(response: Any) -> Iterator[Any]:
+    raw = response.raw
+    if raw.closed:  # the body has been read already
+        return iter((response.content,))
+    if not hasattr(raw, "read1"):  # urllib3 before 2.1
+        chunks: Iterator[Any] = response.iter_content(1)
+        return chunks
+    # requests' own iteration holds bytes back until it has all that it was asked for.
+    return iter(lambda: raw.read1(_CHUNK, decode_content=True), b"")
+
+
+@overload
+def adecode(source: AsyncResponse, decoder: None = None) -> AsyncItems[Any]: ...
 @overload
 def adecode(source: AsyncSource, decoder: None = None) -> AsyncItems[ServerSentEvent]: ...
 @overload
@@ -156,7 +187,7 @@ def adecode(source: AsyncSource, decoder: Decoder[Any] | None = None) -> AsyncIt
     Raises TypeError, naming the argument, for any other source or decoder; when iterated, the
     same errors as `decode`. Each further step raises the error again.
     """
-    return AsyncItems(source, _checked_decoder(decoder))
+    return AsyncItems(source, _checked_decoder(decoder, source))
 
 
 class AsyncItems(Generic[T]):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import http.client
 import io
 import os
 import socket
@@ -26,7 +27,9 @@ import anyio.abc
 import httpx
 import httpx2
 import pytest
+import requests
 import trio
+import urllib3
 
 from sseparse import (
     EventTooLarge,
@@ -52,6 +55,9 @@ STREAM = (
     + b"\n\nid: 1\nevent: end\ndata\n\ndata: cut"
 )
 PIECES = [STREAM[:7], b"", STREAM[7:18], STREAM[18:150_000], STREAM[150_000:]]
+
+
+EVENT_STREAM = {"Content-Type": "text/event-stream"}
 
 
 class Server(socketserver.ThreadingTCPServer):
@@ -142,9 +148,19 @@ def httpx_response(url: str) -> Iterator[Any]:
 
 @contextmanager
 def httpx2_mock_response(url: str) -> Iterator[Any]:
-    transport = httpx2.MockTransport(lambda request: httpx2.Response(200, content=iter(PIECES)))
+    transport = httpx2.MockTransport(
+        lambda _: httpx2.Response(200, headers=EVENT_STREAM, content=iter(PIECES))
+    )
     with httpx2.Client(transport=transport) as client, client.stream("GET", url) as response:
         yield response
+
+
+@contextmanager
+def requests_response(url: str) -> Iterator[Any]:
+    with requests.Session() as session:
+        session.trust_env = False
+        with session.get(url, stream=True) as response:
+            yield response
 
 
 @contextmanager
@@ -178,6 +194,7 @@ SOURCES: dict[str, Callable[[str], AbstractContextManager[Any]]] = {
     "httpx2 response": httpx2_response,
     "httpx response": httpx_response,
     "httpx2 mock response": httpx2_mock_response,
+    "requests response": requests_response,
     "urllib response": urllib_response,
     "file of a socket": socket_file,
     "pipe": pipe,
@@ -344,7 +361,12 @@ def test_decode_leaves_a_generator_to_the_caller() -> None:
 
 @pytest.mark.parametrize(
     ("source", "error"),
-    [(httpx2_response, httpx2.RemoteProtocolError), (httpx_response, httpx.RemoteProtocolError)],
+    [
+        (httpx2_response, httpx2.RemoteProtocolError),
+        (httpx_response, httpx.RemoteProtocolError),
+        (requests_response, urllib3.exceptions.ProtocolError),
+        (urllib_response, http.client.IncompleteRead),
+    ],
 )
 def test_cut_body_does_not_look_finished(
     source: Callable[[str], AbstractContextManager[Any]], error: type[Exception], server: Server
@@ -374,7 +396,7 @@ async def httpx_async_response(url: str) -> AsyncIterator[Any]:
 @asynccontextmanager
 async def httpx2_async_mock_response(url: str) -> AsyncIterator[Any]:
     def respond(request: httpx2.Request) -> httpx2.Response:
-        return httpx2.Response(200, content=generated(*PIECES))
+        return httpx2.Response(200, headers=EVENT_STREAM, content=generated(*PIECES))
 
     transport = httpx2.MockTransport(respond)
     async with (

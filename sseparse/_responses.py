@@ -1,0 +1,86 @@
+"""The head of an HTTP response, of whatever library: it says how the body is to be decoded."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, NoReturn, cast
+
+from ._decoders import Decoder, decoder_for
+from ._errors import UnexpectedResponse
+from ._sse import SSEDecoder
+
+_MAX_BODY = 65536
+
+
+class Head(NamedTuple):
+    """The status and the header fields, with lower-case names, of a response."""
+
+    status: int
+    headers: dict[str, str]
+
+
+def head_of(source: Any) -> Head | None:
+    """Return the head of an HTTP response, or None for another source.
+
+    source: any object. A response has `status_code` (httpx2, httpx, requests) or `status`
+        (aiohttp, urllib, the transports) and `headers`.
+    """
+    status = getattr(source, "status_code", getattr(source, "status", None))
+    headers = getattr(source, "headers", None)
+    if not isinstance(status, int) or not hasattr(headers, "items"):
+        return None
+    fields = cast("Any", headers).items()
+    return Head(status, {str(name).lower(): str(value) for name, value in fields})
+
+
+def default_decoder(source: Any) -> Decoder[Any]:
+    """Return the decoder for a source: that of a response's media type, or an SSEDecoder.
+
+    For a response that has no success or no known media type, it raises UnexpectedResponse.
+    """
+    head = head_of(source)
+    if head is None:
+        return SSEDecoder()
+    if not 200 <= head.status < 300:
+        return _Refusal(head)
+    try:
+        return decoder_for(head.headers.get("content-type"))
+    except ValueError:
+        return _Refusal(head, "to decode it whatever its media type, pass a decoder")
+
+
+def expect_decoded(source: Any) -> None:
+    """Raise ValueError if the body, read as it is, would come with its content encoding."""
+    head = head_of(source)
+    encoding = "" if head is None else head.headers.get("content-encoding", "")
+    # urllib3 can undo it.
+    if encoding.lower() in ("", "identity") or getattr(source, "decode_content", False):
+        return
+    raise ValueError(
+        f"source must be without a content encoding, got {encoding}: request it with "
+        "Accept-Encoding: identity, or pass a response of httpx2 or requests itself"
+    )
+
+
+class _Refusal:
+    """The decoder of a response that is no stream: it raises UnexpectedResponse.
+
+    Of the body it waits for one chunk alone: the body may never end.
+    """
+
+    def __init__(self, head: Head, remedy: str | None = None) -> None:
+        self._head = head
+        self._remedy = remedy
+
+    def feed(self, data: bytes | bytearray | memoryview, /) -> list[Any]:
+        if len(data) > 0:
+            self._refuse(bytes(data[:_MAX_BODY]))
+        return []
+
+    def close(self) -> list[Any]:
+        self._refuse(b"")
+
+    def _refuse(self, body: bytes) -> NoReturn:
+        error = UnexpectedResponse(*self._head, body)
+        if self._remedy is not None:
+            error.add_note(self._remedy)
+        raise error
