@@ -8,7 +8,7 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 
@@ -74,7 +74,8 @@ class Handler(BaseHTTPRequestHandler):
                 first, second = (encode(BODY[:9]), encode(BODY[9:]))
                 self.respond(200, "Text/Event-Stream;charset=utf-8", first, encoding, size=None)
                 self.server.first_has_come.wait()
-                self.wfile.write(second)
+                with suppress(OSError):  # the client may have left
+                    self.wfile.write(second)
             case _:
                 self.respond(200, "text/event-stream", BODY)
 
