@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable
 from typing import Any
@@ -57,15 +58,48 @@ def encode_comment(text: str = "") -> bytes:
     return "".join([f": {line}\n" for line in _LINE_END.split(text)]).encode()
 
 
-def encode_json_line(value: Any, dumps: Callable[[Any], str | bytes] = json.dumps) -> bytes:
+def encode_json_line(value: Any, dumps: Callable[[Any], str | bytes] | None = None) -> bytes:
     """Return `value` as one line of NDJSON.
 
-    dumps: returns the JSON, as str or as bytes in UTF-8.
+    dumps: returns the JSON, as str or as bytes in UTF-8. Default: `json.dumps`, without NaN and
+        infinities, which are not JSON.
 
-    Raises ValueError if the JSON contains CR or LF, which would split the record.
+    Raises TypeError for a value that has no JSON. Raises ValueError for NaN and infinities, with
+    their place in the value, and for JSON with CR or LF, which would split the record.
+
+    RFC 8259, 6 "Numbers".
     """
-    text = dumps(value)
+    if dumps is None:
+        try:
+            text: str | bytes = json.dumps(value, allow_nan=False)
+        except ValueError as error:
+            if (place := _place_of_no_number(value)) is None:
+                raise  # a circular reference
+            raise ValueError(f"value must be JSON, but {place}") from error
+    else:
+        text = dumps(value)
     line = text.encode() if isinstance(text, str) else text
     if b"\n" in line or b"\r" in line:
         raise ValueError(f"dumps must return one line, without indentation, got {line[:80]!r}")
     return line + b"\n"
+
+
+def _place_of_no_number(value: Any) -> str | None:
+    """Return where in `value` a float is NaN or infinite, such as "value['a'][0] is nan"."""
+    rest: list[tuple[str, Any]] = [("value", value)]
+    seen: set[int] = set()
+    while rest:
+        place, item = rest.pop()
+        if id(item) in seen:
+            continue
+        seen.add(id(item))
+        if isinstance(item, float) and not math.isfinite(item):
+            return f"{place} is {item!r}"
+        pairs: list[tuple[Any, Any]] = []
+        if isinstance(item, dict):
+            pairs += item.items()  # pyright: ignore[reportUnknownMemberType]
+            rest += [(f"a key of {place}", key) for key, _ in pairs]
+        elif isinstance(item, list | tuple):
+            pairs += enumerate(item)  # pyright: ignore[reportUnknownArgumentType]
+        rest += [(f"{place}[{key!r}]", child) for key, child in reversed(pairs)]
+    return None

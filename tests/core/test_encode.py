@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from typing import Any
 
@@ -139,3 +140,27 @@ def test_json_over_several_lines_is_refused(end: str) -> None:
 
     with pytest.raises(ValueError, match="dumps must return one line, without indentation, got"):
         encode_json_line([1], dumps)
+
+
+@pytest.mark.parametrize(
+    ("value", "place"),
+    [
+        (math.nan, "value is nan"),
+        ([1, {"a": (2, -math.inf)}], "value[1]['a'][1] is -inf"),
+        ({"a": [], math.inf: 1}, "a key of value is inf"),
+        ([[1]] * 3 + [math.nan], "value[3] is nan"),
+    ],
+    ids=repr,
+)
+def test_number_that_is_no_json_is_refused_with_its_place(value: Any, place: str) -> None:
+    with pytest.raises(ValueError, match=f"^value must be JSON, but {re.escape(place)}$"):
+        encode_json_line(value)
+
+
+def test_value_without_json_is_refused() -> None:
+    endless: list[Any] = [1.5]
+    endless.append(endless)
+    with pytest.raises(ValueError, match="Circular reference"):
+        encode_json_line(endless)
+    with pytest.raises(TypeError, match="not JSON serializable"):
+        encode_json_line(object())
