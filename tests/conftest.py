@@ -3,8 +3,9 @@ from __future__ import annotations
 import gc
 import os
 import socket
+import sys
 from collections.abc import AsyncIterator, Iterator
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import anyio
 import pytest
@@ -12,7 +13,10 @@ from hypothesis import HealthCheck, settings
 
 from sseparse import SSEDecoder
 from tests.support.classes import in_python
-from tests.support.servers import Serve, open_sockets, serving
+
+# The decoders' tests run where no HTTP library and no msgspec can be installed.
+if TYPE_CHECKING:
+    from tests.support.servers import Serve
 
 # No deadlines: a busy machine fails no test. HYPOTHESIS_PROFILE chooses the number of examples.
 patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -44,12 +48,15 @@ def quick_collection() -> None:
     `nothing_is_left` collects twice for each test: 0.5 s each time otherwise, 5 ms with this.
     """
     gc.collect()
-    gc.freeze()
+    if sys.implementation.name == "cpython":
+        gc.freeze()
 
 
 @pytest.fixture
 async def nothing_is_left() -> AsyncIterator[None]:
     """No socket is left open, and what is unclosed warns: the warnings are errors."""
+    from tests.support.servers import open_sockets
+
     before = open_sockets()
     yield
     assert open_sockets() == before
@@ -71,5 +78,7 @@ def full_backlog() -> Iterator[int]:
 
 @pytest.fixture
 def served() -> Iterator[Serve]:
+    from tests.support.servers import serving
+
     with serving() as start:
         yield start

@@ -4,6 +4,7 @@ import copy
 import json
 import logging
 import pickle
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -31,6 +32,11 @@ Outcome = tuple[list[str], int, tuple[Any, ...] | None]
 BOM = b"\xef\xbb\xbf"
 
 both_decoders = pytest.mark.parametrize("decoder_class", [NDJSONDecoder, JSONSeqDecoder])
+
+json_errors_are_text = pytest.mark.skipif(
+    sys.implementation.name == "pypy",
+    reason="json.loads('é') of PyPy 8.0 raises an error that no f-string can take",
+)
 
 
 def observe(decoder: AnyDecoder, chunks: Iterable[bytes]) -> Outcome:
@@ -128,6 +134,7 @@ def expected(texts: Iterator[Text], errors: str) -> Outcome:
 limits = st.integers(1, 24) | st.just(1000)
 
 
+@json_errors_are_text
 @given(
     chunked_json_streams,
     limits,
@@ -330,9 +337,11 @@ def test_json_seq_limit_is_of_the_bytes_of_a_text(stream: bytes, size: int) -> N
 
 @both_decoders
 def test_invalid_json_has_its_cause(decoder_class: DecoderClass) -> None:
-    with pytest.raises(InvalidJSON, match="invalid JSON: Expecting value") as caught:
+    with pytest.raises(InvalidJSON) as caught:
         decoder_class(errors="raise").feed(b"\x1ex\n")
-    assert isinstance(caught.value.__cause__, json.JSONDecodeError)
+    cause = caught.value.__cause__
+    assert isinstance(cause, json.JSONDecodeError)
+    assert f"invalid JSON: {cause}: " in str(caught.value)
 
 
 @both_decoders
@@ -403,6 +412,7 @@ def test_skipped_lines_are_counted_and_logged(caplog: pytest.LogCaptureFixture) 
     ]
 
 
+@json_errors_are_text
 @pytest.mark.parametrize("blank", [b"", b"\n"], ids=["plain lines", "a blank line among them"])
 def test_each_line_is_loaded_once_whichever_are_invalid(
     blank: bytes, caplog: pytest.LogCaptureFixture
@@ -545,6 +555,7 @@ def test_wrong_option_is_named(
     assert str(caught.value) == str(error)
 
 
+@json_errors_are_text
 @pytest.mark.parametrize(
     "duplicate",
     [copy.copy, copy.deepcopy, lambda decoder: pickle.loads(pickle.dumps(decoder))],
