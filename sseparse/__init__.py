@@ -14,7 +14,9 @@ from ._errors import (
 )
 from ._events import Block, Comment, ServerSentEvent, UnknownField
 from ._json_lines import JSONSeqDecoder, NDJSONDecoder
+from ._json_values import JSONValuesDecoder
 from ._lines import LineDecoder
+from ._partial_json import PartialJSON
 from ._sse import SSEDecoder
 
 __version__ = "0.1.0"
@@ -28,9 +30,11 @@ __all__ = [
     "IncompleteStream",
     "InvalidJSON",
     "JSONSeqDecoder",
+    "JSONValuesDecoder",
     "LineDecoder",
     "LocalProtocolError",
     "NDJSONDecoder",
+    "PartialJSON",
     "ProtocolError",
     "RemoteProtocolError",
     "SSEDecoder",

@@ -1,6 +1,7 @@
 """NDJSONDecoder and JSONSeqDecoder: streams of JSON texts.
 
-Both cut the bytes into texts and leave the JSON to `loads`. They differ in the rules for where a
+Both cut the bytes into texts and leave the JSON to `loads`. TextDecoder is their common part. They
+differ in the rules for where a
 text begins and ends.
 """
 
@@ -13,6 +14,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from copy import copy
 from itertools import islice
@@ -36,8 +38,11 @@ _DEFAULT_MAX_SIZE = 64 * 1024 * 1024
 Errors = Literal["raise", "skip", "return"]
 
 
-class _Texts(Generic[T]):
-    """The JSON of texts, and what becomes of an invalid one."""
+class TextDecoder(ABC, Generic[T]):
+    """The common part of the JSON decoders: the JSON of texts, and what becomes of an invalid one.
+
+    A subclass takes chunks apart in `_take`, and ends the stream in `_finish`.
+    """
 
     def __init__(
         self,
@@ -61,18 +66,45 @@ class _Texts(Generic[T]):
         """The number of invalid texts skipped."""
         return self._skipped
 
-    def _check_open(self) -> None:
+    def feed(self, data: bytes | bytearray | memoryview, /) -> list[T]:
+        """Return the values that the next bytes of the stream complete, in order.
+
+        Raises InvalidJSON and EventTooLarge, with the values before the error as its `events`;
+        LocalProtocolError after that or after `close`; TypeError for a str.
+        """
+        if type(data) is not bytes:
+            data = as_bytes(data)
         if self._over:
             raise LocalProtocolError(f"feed() after {self._over}: make a new decoder")
-
-    def _fail(self, error: BaseException, values: list[T]) -> None:
-        """End the decoding because of `error`, after `values`."""
-        if isinstance(error, RemoteProtocolError):
+        values: list[T] = []
+        try:
+            self._take(data, values)
+        except RemoteProtocolError as error:
             self._over = type(error).__name__
             error.events = values
-        else:
+            raise
+        except BaseException:
             # After a KeyboardInterrupt, for example, values are lost: the stream cannot go on.
             self._over = "a failure"
+            raise
+        return values
+
+    def close(self) -> list[T]:
+        """End the stream, and return the value that its end completes, if any.
+
+        Raises InvalidJSON. Closing again, or after an error, does nothing.
+        """
+        values: list[T] = []
+        if not self._over:
+            self._over = "close()"
+            self._finish(values)
+        return values
+
+    @abstractmethod
+    def _take(self, data: bytes, values: list[T]) -> None: ...
+
+    @abstractmethod
+    def _finish(self, values: list[T]) -> None: ...
 
     def _load(
         self, text: str | bytes | bytearray, values: list[T], offset: int, line_number: int | None
@@ -111,7 +143,7 @@ class _Texts(Generic[T]):
             _logger.warning("skipped %s", error)
 
 
-class NDJSONDecoder(_Texts[T]):
+class NDJSONDecoder(TextDecoder[T]):
     """Decode newline-delimited JSON (JSON Lines), in chunks of any size, into values.
 
     A record ends at LF, or at the end of the stream; one CR before the LF is dropped. A lone CR,
@@ -192,43 +224,21 @@ class NDJSONDecoder(_Texts[T]):
         self._head: bytearray | None = bytearray()
         self._first_offset = 0
 
-    def feed(self, data: bytes | bytearray | memoryview, /) -> list[T]:
-        """Return the values that the next bytes of the stream complete, in order.
-
-        Raises InvalidJSON and EventTooLarge, with the values before the error as its `events`;
-        LocalProtocolError after that or after `close`; TypeError for a str.
-        """
-        if type(data) is not bytes:
-            data = as_bytes(data)
-        self._check_open()
+    def _take(self, data: bytes, values: list[T]) -> None:
         if self._head is not None:
             data = self._without_bom(self._head, data)
-        values: list[T] = []
         try:
-            try:
-                lines = self._lines.feed(data)
-            except EventTooLarge as error:
-                self._load_lines(error.events, data, values)
-                raise
-            self._load_lines(lines, data, values)
-        except BaseException as error:
-            self._fail(error, values)
+            lines = self._lines.feed(data)
+        except EventTooLarge as error:
+            self._load_lines(error.events, data, values)
             raise
-        return values
+        self._load_lines(lines, data, values)
 
-    def close(self) -> list[T]:
-        """End the stream, and return the value of a last line without LF.
-
-        Raises InvalidJSON. Closing again, or after an error, does nothing.
-        """
-        values: list[T] = []
-        if not self._over:
-            self._over = "close()"
-            # These were too few bytes for a byte order mark.
-            self._lines.feed(self._head or b"")
-            for line in self._lines.close():
-                self._load_lines([line[:-1] if line[-1:] in ("\r", b"\r") else line], b"", values)
-        return values
+    def _finish(self, values: list[T]) -> None:
+        # These were too few bytes for a byte order mark.
+        self._lines.feed(self._head or b"")
+        for line in self._lines.close():
+            self._load_lines([line[:-1] if line[-1:] in ("\r", b"\r") else line], b"", values)
 
     def _without_bom(self, head: bytearray, data: bytes) -> bytes:
         size = len(head) + len(data)
@@ -290,7 +300,7 @@ class NDJSONDecoder(_Texts[T]):
         return vars(self) | {"_lines": copy(self._lines), "_head": copy(self._head)}
 
 
-class JSONSeqDecoder(_Texts[T]):
+class JSONSeqDecoder(TextDecoder[T]):
     """Decode JSON text sequences, in chunks of any size, into values.
 
     A record separator (RS, 1E) begins a text. The first LF outside of brackets ends it: a text may
@@ -349,37 +359,17 @@ class JSONSeqDecoder(_Texts[T]):
         self._depth = 0
         self._line_start = 0
 
-    def feed(self, data: bytes | bytearray | memoryview, /) -> list[T]:
-        """Return the values that the next bytes of the stream complete, in order.
-
-        Raises InvalidJSON and EventTooLarge, with the values before the error as its `events`;
-        LocalProtocolError after that or after `close`; TypeError for a str.
-        """
-        pieces = as_bytes(data).split(_RS)
-        self._check_open()
-        values: list[T] = []
-        try:
-            self._continue(pieces[0], values)
-            for piece in pieces[1:]:
-                self._end_text(values)
-                self._begun = True
-                self._offset += 1
-                self._continue(piece, values)
-        except BaseException as error:
-            self._fail(error, values)
-            raise
-        return values
-
-    def close(self) -> list[T]:
-        """End the stream, and return the value that its end completes, if any.
-
-        Raises InvalidJSON. Closing again, or after an error, does nothing.
-        """
-        values: list[T] = []
-        if not self._over:
-            self._over = "close()"
+    def _take(self, data: bytes, values: list[T]) -> None:
+        pieces = data.split(_RS)
+        self._continue(pieces[0], values)
+        for piece in pieces[1:]:
             self._end_text(values)
-        return values
+            self._begun = True
+            self._offset += 1
+            self._continue(piece, values)
+
+    def _finish(self, values: list[T]) -> None:
+        self._end_text(values)
 
     def _continue(self, piece: bytes, values: list[T]) -> None:
         lines = piece.split(b"\n")

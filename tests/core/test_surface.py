@@ -14,6 +14,8 @@ PUBLIC = {
     "LineDecoder",
     "NDJSONDecoder",
     "JSONSeqDecoder",
+    "JSONValuesDecoder",
+    "PartialJSON",
     "Decoder",
     "decoder_for",
     # items
