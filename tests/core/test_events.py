@@ -6,6 +6,7 @@ import gc
 import inspect
 import json
 import pickle
+import sys
 import weakref
 from typing import Any, ClassVar, cast, get_type_hints
 
@@ -188,8 +189,9 @@ class TestFace:
                 delattr(item, name)
         with pytest.raises((AttributeError, TypeError)):
             item.another = "x"
-        with pytest.raises(TypeError):
-            weakref.ref(item)
+        if sys.implementation.name == "cpython":
+            with pytest.raises(TypeError):
+                weakref.ref(item)
 
     def test_subclasses(self, item_class: Any, item: Any, arguments: tuple[Any, ...]) -> None:
         class Named(item_class):  # type: ignore[misc]
