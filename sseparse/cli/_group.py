@@ -6,10 +6,13 @@ Other packages add commands through entry points of the group "sseparse.commands
 
 from __future__ import annotations
 
+import os
 import sys
+from contextlib import redirect_stderr
 from importlib.metadata import entry_points
 from io import TextIOWrapper
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import click
 
@@ -22,6 +25,13 @@ from .listen import listen
 
 class CommandLine(click.Group):
     """The group of all commands; prints their errors as one line."""
+
+    def main(self, *arguments: Any, **options: Any) -> Any:
+        """Parse the arguments and run a command; see click.Command.main."""
+        if cast("Any", sys.stderr) is not None:
+            return super().main(*arguments, **options)
+        with Path(os.devnull).open("w") as nowhere, redirect_stderr(nowhere):  # it is closed
+            return super().main(*arguments, **options)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names of all commands."""
@@ -78,6 +88,8 @@ def _unloadable(name: str, error: Exception) -> click.Command:
 @click.version_option(sseparse.__version__)
 def main() -> None:
     """Decode and follow event streams, and chat with services that use them."""
+    if cast("Any", sys.stdout) is None:
+        raise click.ClickException("standard output is closed")
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="replace")

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, BinaryIO
+import json
+import math
+import os
+import stat
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Any, BinaryIO, cast
 
 import click
 
@@ -11,21 +17,25 @@ import sseparse
 
 from ._terminal import print_json
 
-_DECODERS: dict[str, Callable[[int], sseparse.Decoder[Any]]] = {
-    "sse": lambda limit: sseparse.SSEDecoder(max_event_size=limit),
-    "ndjson": lambda limit: sseparse.NDJSONDecoder(max_line_size=limit),
-    "json-seq": lambda limit: sseparse.JSONSeqDecoder(max_text_size=limit),
-}
+# Files of at least this size, in bytes, have a progress bar.
+_LARGE = 4 * 1024 * 1024
+_FOR_JSON = "for JSON, see --format in `sseparse decode --help`"
 
 
 @click.command()
-@click.argument("file", type=click.File("rb"), default="-")
+@click.argument(
+    "path",
+    metavar="[FILE]",
+    type=click.Path(exists=True, dir_okay=False, allow_dash=True),
+    default="-",
+)
 @click.option(
     "--format",
-    type=click.Choice(sorted(_DECODERS)),
+    type=click.Choice(["sse", "ndjson", "json-seq", "json-values"]),
     default="sse",
     show_default=True,
-    help="The format of the stream.",
+    help="The format of the stream: events, lines of JSON, JSON text sequences (RFC 7464), or "
+    "JSON values one after another.",
 )
 @click.option(
     "--limit",
@@ -35,15 +45,105 @@ _DECODERS: dict[str, Callable[[int], sseparse.Decoder[Any]]] = {
     metavar="BYTES",
     help="Fail on an event, a line or a JSON text larger than this.",
 )
-def decode(file: BinaryIO, format: str, limit: int) -> None:
+@click.option(
+    "--skip-invalid",
+    is_flag=True,
+    help="Skip invalid JSON with a warning. Only with --format ndjson or json-seq.",
+)
+@click.option(
+    "--unwrap-array",
+    is_flag=True,
+    help="Print the elements of arrays, as they arrive. Only with --format json-values.",
+)
+def decode(path: str, format: str, limit: int, skip_invalid: bool, unwrap_array: bool) -> None:
     """Print each item of FILE, or of standard input, as a line of JSON, as it arrives.
 
     An event becomes an object with "event", "data", "id" and "retry".
     """
-    decoder = _DECODERS[format](limit)
-    for item in sseparse.decode(file, decoder):
-        print_json(item)
-    if getattr(decoder, "incomplete", False):
-        raise click.ClickException("the stream ended inside an event")
+    if skip_invalid and format not in ("ndjson", "json-seq"):
+        raise click.UsageError("--skip-invalid must be used with --format ndjson or json-seq")
+    if unwrap_array and format != "json-values":
+        raise click.UsageError("--unwrap-array must be used with --format json-values")
+    with _opened(path) as file:
+        if format == "sse":
+            _print_events(file, limit)
+        else:
+            _print_values(file, _decoder(format, limit, skip_invalid, unwrap_array))
+
+
+def _decoder(
+    format: str, limit: int, skip_invalid: bool, unwrap_array: bool
+) -> sseparse.Decoder[Any]:
+    loads = json.JSONDecoder(parse_float=_finite, parse_constant=_refuse_constant).decode
+    if format == "json-values":
+        return sseparse.JSONValuesDecoder(
+            loads=loads, max_value_size=limit, unwrap_array=unwrap_array
+        )
+    errors: Any = "skip" if skip_invalid else "raise"
+    if format == "json-seq":
+        return sseparse.JSONSeqDecoder(loads=loads, max_text_size=limit, errors=errors)
+    return sseparse.NDJSONDecoder(loads=loads, max_line_size=limit, errors=errors)
+
+
+def _print_values(file: BinaryIO, decoder: sseparse.Decoder[Any]) -> None:
+    for value in sseparse.decode(file, decoder):
+        print_json(value)
     if skipped := getattr(decoder, "skipped", 0):
-        raise click.ClickException(f"skipped invalid JSON texts: {skipped}")
+        click.echo(f"skipped invalid JSON texts: {skipped}", err=True)
+
+
+def _print_events(file: BinaryIO, limit: int) -> None:
+    decoder = sseparse.SSEDecoder(max_event_size=limit, comments=True, unknown_fields=True)
+    found: set[type] = set()
+    for item in sseparse.decode(file, decoder):
+        found.add(type(item))
+        if isinstance(item, sseparse.ServerSentEvent):
+            print_json(item)
+    # An ID or a reconnection time may come without an event.
+    if decoder.last_event_id or decoder.reconnection_time is not None:
+        found.add(sseparse.ServerSentEvent)
+    if found == {sseparse.UnknownField}:
+        raise click.ClickException(f"found no line of an event stream: {_FOR_JSON}")
+    if decoder.incomplete:
+        remedy = "" if found else f"; {_FOR_JSON}"
+        raise click.ClickException(f"the stream ended inside an event{remedy}")
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if not math.isfinite(number):
+        raise ValueError(f"{digits} is too large for a number")
+    return number
+
+
+@contextmanager
+def _opened(path: str) -> Generator[BinaryIO]:
+    """Open a file, or standard input for "-"; a large one has a progress bar on a terminal."""
+    if path == "-" and cast("Any", sys.stdin) is None:
+        raise click.ClickException("standard input is closed")
+    with click.open_file(path, "rb") as opened:
+        file = cast("BinaryIO", opened)
+        size = _size(file)
+        if size < _LARGE or sys.stdout.isatty() or not sys.stderr.isatty():
+            yield file
+            return
+        # Imported late: it takes 50 ms.
+        from rich.console import Console
+        from rich.progress import wrap_file
+
+        console = Console(stderr=True)
+        with wrap_file(file, size, description="", console=console, transient=True) as wrapped:
+            yield wrapped
+
+
+def _size(file: BinaryIO) -> int:
+    """Return the size of a regular file in bytes, else 0."""
+    try:
+        status = os.fstat(file.fileno())
+    except OSError:  # not backed by the system
+        return 0
+    return status.st_size if stat.S_ISREG(status.st_mode) else 0

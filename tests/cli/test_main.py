@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -70,11 +72,105 @@ class TestDecode:
         assert result.stderr.count("\n") == 1
         assert result.exit_code == 1
 
-    def test_texts_that_were_skipped_fail_after_the_others(self, run: Run) -> None:
-        result = run("decode", "--format", "json-seq", stdin=b'\x1e{"a":1}\n\x1e{"b":')
+    @pytest.mark.parametrize(
+        ("format", "stream"),
+        [("json-seq", b'\x1e{"a":1}\n\x1e{"b":\x1e2\n'), ("ndjson", b'{"a":1}\n{"b":\n2\n')],
+    )
+    def test_invalid_json_fails_or_is_skipped(self, run: Run, format: str, stream: bytes) -> None:
+        result = run("decode", "--format", format, stdin=stream)
         assert result.stdout == '{"a": 1}\n'
-        assert result.stderr.endswith("Error: skipped invalid JSON texts: 1\n")
+        assert "invalid" in result.stderr or "cut" in result.stderr
         assert result.exit_code == 1
+        result = run("decode", "--format", format, "--skip-invalid", stdin=stream)
+        assert result.stdout == '{"a": 1}\n2\n'
+        assert result.stderr.endswith("skipped invalid JSON texts: 1\n")
+        assert result.exit_code == 0
+
+    @pytest.mark.parametrize("number", ["NaN", "-Infinity", "1e400", "[1.5, -1e999]"])
+    @pytest.mark.parametrize("format", ["ndjson", "json-seq", "json-values"])
+    def test_a_number_that_is_no_json_is_refused(self, run: Run, format: str, number: str) -> None:
+        start = "\x1e" if format == "json-seq" else ""
+        stream = f"{start}1\n{start}{number}\n".encode()
+        result = run("decode", "--format", format, stdin=stream)
+        assert result.stdout == "1\n"
+        assert re.search(
+            r"offset \d: invalid JSON: (-?Infinity|NaN) is not JSON", result.stderr
+        ) or (
+            re.search(r"offset \d: invalid JSON: -?1e\d+ is too large for a number", result.stderr)
+        )
+        assert result.exit_code == 1
+
+    def test_json_values_may_have_any_form(self, run: Run) -> None:
+        stream = b'{"a":1}{\n  "b": 2\n} [3,\n4] 5'
+        result = run("decode", "--format", "json-values", stdin=stream)
+        assert result.stdout == '{"a": 1}\n{"b": 2}\n[3, 4]\n5\n'
+        result = run("decode", "--format", "json-values", "--unwrap-array", stdin=stream)
+        assert result.stdout == '{"a": 1}\n{"b": 2}\n3\n4\n5\n'
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            ["--skip-invalid"],
+            ["--skip-invalid", "--format", "json-values"],
+            ["--unwrap-array"],
+            ["--unwrap-array", "--format", "ndjson"],
+        ],
+    )
+    def test_an_option_of_another_format_is_refused(self, run: Run, arguments: list[str]) -> None:
+        result = run("decode", *arguments)
+        assert f"{arguments[0]} must be used with --format" in result.stderr
+        assert result.exit_code == 2
+
+    @pytest.mark.parametrize("stream", [b"<p>Welcome</p>\n", b'{"a": 1}\n', b'{"a": 1}'])
+    def test_a_file_that_is_no_event_stream_gets_a_hint(self, run: Run, stream: bytes) -> None:
+        result = run("decode", stdin=stream)
+        assert "for JSON, see --format in `sseparse decode --help`" in result.stderr
+        assert result.exit_code == 1
+
+    @pytest.mark.parametrize(
+        "stream", [b"", b": ping\n", b"id: 1\n\nx\n", b"retry: 1\nx\n", b"data\n\nx\n"]
+    )
+    def test_an_event_stream_gets_no_hint(self, run: Run, stream: bytes) -> None:
+        result = run("decode", stdin=stream)
+        assert result.stderr == ""
+        assert result.exit_code == 0
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("size", [1_000_000, 8_000_000])
+    def test_a_large_file_has_progress_on_a_terminal(self, tmp_path: Path, size: int) -> None:
+        path = tmp_path / "stream"
+        path.write_bytes(b"data: " + b"x" * size + b"\n\n")
+        parent, child = os.openpty()
+        with start("decode", str(path), stderr=child) as process:
+            os.close(child)
+            assert process.stdout is not None
+            assert len(process.stdout.read()) > size
+        shown = b""
+        with contextlib.suppress(OSError), os.fdopen(parent, "rb") as terminal:  # EIO is its end
+            while data := terminal.read1(65536):
+                shown += data
+        assert (b"MB" in shown) == (size > 4_000_000)
+        assert process.returncode == 0
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize(
+        ("arguments", "closed", "error"),
+        [
+            (["decode"], 0, b"Error: standard input is closed"),
+            (["decode"], 1, b"Error: standard output is closed"),
+            (["decode"], 2, b""),
+            (["backends"], 1, b"Error: standard output is closed"),
+            (["listen", "http://127.0.0.1:1/"], 1, b"Error: standard output is closed"),
+            (["--no-such-option"], 2, b""),
+        ],
+    )
+    def test_a_closed_standard_stream_is_no_traceback(
+        self, arguments: list[str], closed: int, error: bytes
+    ) -> None:
+        with start(*arguments, closed=closed) as process:
+            _, errors = process.communicate(b"data: 1", timeout=120)
+        assert errors.strip() == error
+        assert process.returncode == (2 if arguments[0].startswith("-") else 1)
 
     def test_a_closed_stderr_is_no_failure(
         self,

@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
 
 
-def start(*arguments: str) -> subprocess.Popen[bytes]:
-    """Start the command line as a process of its own, with pipes, heeding Ctrl-C."""
+def start(
+    *arguments: str, stderr: int = subprocess.PIPE, closed: int | None = None
+) -> subprocess.Popen[bytes]:
+    """Start the command line as a process of its own, with pipes, heeding Ctrl-C.
+
+    stderr: a descriptor in place of a pipe.
+    closed: the number of a standard stream to close.
+    """
+
+    def prepare() -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        if closed is not None:
+            os.close(closed)
+
     return subprocess.Popen(
         [sys.executable, "-m", "sseparse", *arguments],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        stderr=stderr,
+        preexec_fn=prepare,
     )
