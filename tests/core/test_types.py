@@ -19,13 +19,14 @@ SOURCES = """\
 import asyncio, io, socket, sys, urllib.request
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
-import aiohttp, anyio, anyio.abc, anyio.streams.memory, httpx, httpx2, trio
+import aiohttp, anyio, anyio.abc, anyio.streams.memory, httpx, httpx2, requests, trio
 import sseparse
 from sseparse import *
 from sseparse.transports import Response
 
 httpx2_response: httpx2.Response
 httpx_response: httpx.Response
+requests_response: requests.Response
 aiohttp_response: aiohttp.ClientResponse
 generator: Iterator[bytes]
 async_generator: AsyncIterator[bytes]
@@ -42,6 +43,15 @@ anything: Any
 ACCEPTED = [
     "decode(httpx2_response)",
     "decode(httpx_response)",
+    "decode(requests_response)",
+    "value: int = next(decode(httpx2_response))",
+    "event: ServerSentEvent = next(decode(httpx2_response, SSEDecoder()))",
+    "block: Block = next(decode(b'', SSEDecoder(blocks=True)))",
+    "line: bytes = next(decode(b'', LineDecoder()))",
+    "value: int = next(decode(b'', NDJSONDecoder(loads=len, encoding_errors=None)))",
+    "value: int = next(decode(b'', NDJSONDecoder(loads=bytes.__len__, encoding_errors=None)))",
+    "item: int | InvalidJSON = next(decode(b'', NDJSONDecoder(loads=int, errors='return')))",
+    "value: int = next(decode(b'', JSONValuesDecoder(loads=int)))",
     "decode(urllib.request.urlopen('http://localhost'))",
     "decode(open('file', 'rb'))",
     "decode(open('file', 'rb', buffering=0))",
@@ -102,6 +112,12 @@ REFUSED = [
     "encode_event(retry='5')",
     "SSEDecoder(max_event_size='5')",
     "NDJSONDecoder(loads=None)",
+    "NDJSONDecoder(loads=int, errors='ignore')",
+    "SSEDecoder(block=True)",
+    "UnknownField('a', 'b')",
+    "LineDecoder().feed('text')",
+    "PartialJSON(allow='strings')",
+    "event: ServerSentEvent = next(decode(b'', SSEDecoder(blocks=True)))",
     "decoder_for(5)",
 ]
 
@@ -111,7 +127,8 @@ def errors(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Return the errors of mypy, by snippet."""
     path = tmp_path_factory.mktemp("types") / "snippets.py"
     lines = [*SOURCES.splitlines(), *ACCEPTED, *REFUSED]
-    path.write_text("\n".join(lines) + "\n")
+    functions = [f"def f{n}() -> None: {line}" for n, line in enumerate([*ACCEPTED, *REFUSED])]
+    path.write_text("\n".join([*SOURCES.splitlines(), *functions, ""]))
     result = subprocess.run(
         [sys.executable, "-m", "mypy", "--strict", "--no-error-summary", path],
         cwd=ROOT,
