@@ -217,7 +217,7 @@ def _ndjson(fixture: Fixture) -> Fixture:
     payloads = [event.data for event in fixture.expected if event.data != "[DONE]"]
     writes = [f"{payload}\n".encode() for payload in payloads]
     values = [json.loads(payload) for payload in payloads]
-    return Fixture(f"{fixture.name}.ndjson", writes, values, ("whole", "1024", "65536"))
+    return Fixture(f"{fixture.name}.ndjson", writes, values, ("event", "1024", "65536", "whole"))
 
 
 NDJSON_FIXTURES = tuple(_ndjson(fixture) for fixture in FIXTURES[:3])

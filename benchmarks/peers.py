@@ -9,20 +9,23 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import shutil
 import subprocess
+import sys
 from codecs import getincrementaldecoder
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import version
-from importlib.util import find_spec
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
 from statistics import median
 from types import SimpleNamespace
 from typing import Any
 
-from sseparse import ServerSentEvent
-from sseparse._sse import SSEDecoder as PythonSSEDecoder
+import sseparse
+from sseparse import ServerSentEvent, SSEDecoder
 
 Parse = Callable[[Sequence[bytes]], list[Any]]
 Read = Callable[[Any], ServerSentEvent]
@@ -98,14 +101,39 @@ def _feeding(decoder_class: Any) -> Parse:
 
 @_peer(COMPILED, has_retry=True)
 def _compiled() -> tuple[Parse, Read]:
-    from sseparse import SSEDecoder
-
+    if not hasattr(SSEDecoder, "__wrapped__"):
+        raise ImportError("the compiled part of sseparse was not built")
     return _feeding(SSEDecoder), _read
 
 
 @_peer(PYTHON, has_retry=True, distribution="sseparse")
 def _python() -> tuple[Parse, Read]:
-    return _feeding(PythonSSEDecoder), _read
+    return _feeding(in_python().SSEDecoder), _read
+
+
+@cache
+def in_python() -> Any:
+    """Return the package sseparse once more, imported as if nothing were compiled.
+
+    The class in Python beside compiled events would not do: it makes events of its own faster.
+    """
+    [folder] = sseparse.__path__
+    spec = spec_from_file_location(
+        "sseparse_in_python", f"{folder}/__init__.py", submodule_search_locations=[folder]
+    )
+    assert spec is not None
+    assert spec.loader is not None
+    package = sys.modules[spec.name] = module_from_spec(spec)
+    before = os.environ.get("SSEPARSE_PURE_PYTHON")
+    os.environ["SSEPARSE_PURE_PYTHON"] = "1"
+    try:
+        spec.loader.exec_module(package)
+    finally:
+        if before is None:
+            del os.environ["SSEPARSE_PURE_PYTHON"]
+        else:
+            os.environ["SSEPARSE_PURE_PYTHON"] = before
+    return package
 
 
 def _iter_text(chunks: Sequence[bytes]) -> Iterator[str]:

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from sseparse import SSEDecoder
-from sseparse._sse import SSEDecoder as PythonSSEDecoder
 
 from .peers import COMPILED, OWN, PYTHON, NodeParser
 from .runs import Run
@@ -50,7 +49,7 @@ def collect(
             "python": f"{platform.python_implementation()} {platform.python_version()}, "
             f"{platform.python_compiler()}",
             "system": f"{platform.system()} {platform.machine()}",
-            "decoder": COMPILED if SSEDecoder is not PythonSSEDecoder else PYTHON,
+            "decoder": COMPILED if hasattr(SSEDecoder, "__wrapped__") else PYTHON,
             "processor": f"{_processor()}, {os.cpu_count()} cores",
         },
         "versions": dict(versions),

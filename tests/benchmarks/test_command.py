@@ -83,7 +83,7 @@ def test_rules_alone_need_no_node(capsys: pytest.CaptureFixture[str]) -> None:
 def test_comparison_is_printed_last(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     row = {"section": "NDJSON", "case": "darkai.ndjson/whole", "ns": 1.0}
     earlier = tmp_path / "old.json"
-    earlier.write_text(json.dumps({"runs": [{**row, "subject": "split, json"}]}), "utf-8")
+    earlier.write_text(json.dumps({"runs": [{**row, "subject": "by hand, json"}]}), "utf-8")
     assert main("--only", "NDJSON/darkai.ndjson/whole", "--against", str(earlier)) == 0
     output = words(capsys.readouterr().out)
     comparison = output.partition("Time as a multiple of the time in old.json")[2]

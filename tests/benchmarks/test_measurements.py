@@ -60,8 +60,7 @@ def test_ndjson_runs_are_right(chunking: str) -> None:
     runs = [run for run in parsing.ndjson_runs() if run.case == f"openai.ndjson/{chunking}"]
     run_right(runs)
     subjects = {run.subject.partition(",")[0] for run in runs}
-    by_hand = {"split", "decode and split"} if chunking == "whole" else set()
-    assert subjects == {"NDJSONDecoder"} | by_hand
+    assert subjects == {"NDJSONDecoder", "by hand"}
 
 
 @pytest.mark.parametrize("chunking", drivers.CHUNKINGS)

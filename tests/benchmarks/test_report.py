@@ -28,7 +28,7 @@ def results() -> Results:
             *(run("parsing", case, "peer", 250) for case in cases),
             run("parsing", "darkai/event", "other", 0, "event 1 is nothing"),
             run("NDJSON", "darkai.ndjson/whole", "NDJSONDecoder, json", 300),
-            run("NDJSON", "darkai.ndjson/whole", "split, json", 200),
+            run("NDJSON", "darkai.ndjson/whole", "by hand, json", 200),
             run("drivers", "darkai/65536", "adecode, from an async generator", 400),
             run("steps", "darkai/event, asyncio", "by hand: receive, feed, interpret", 1000),
             run("steps", "darkai/event, asyncio", "stream", 2500),
