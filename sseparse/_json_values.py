@@ -51,19 +51,18 @@ _STEPS = {
 
 
 class JSONValuesDecoder(TextDecoder[T]):
-    """Decode JSON values that follow one another, in chunks of any size.
+    """Decode concatenated JSON values, in chunks of any size.
 
-    White space may stand between values and within them, or nowhere: pretty-printed values and
-    `{}{}` are both read. A value is returned as soon as it ends. A number, true, false or null
-    ends at the first byte that cannot be part of it, or at the end of the stream: `truefalse` is
-    one invalid text. A byte order mark at the start is skipped.
+    White space between values is optional. A value may span lines. It is returned as soon as it
+    ends. A top-level number or literal ends at white space, at another value, or at the end of the
+    stream: `truefalse` is one invalid text. A byte order mark at the start is skipped.
 
     loads: turns the text of one value into a value; its exceptions become the cause of an
         InvalidJSON. `json.loads` accepts NaN and Infinity, which are not JSON.
     max_value_size: the longest value in bytes, or None for no limit; 64 MiB.
-    unwrap_array: return the elements of each top-level array as they come, and no array; the
-        limit is then of an element. Other top-level values are returned as they are, and so are
-        arrays within the array.
+    unwrap_array: return the elements of each top-level array instead of the array, each as soon
+        as it ends. The limit then applies to an element. Arrays inside the array and top-level
+        values of other types are returned whole.
 
     An invalid value ends the decoding, because the start of the next one is unknown. A stream
     that ends inside a value or an unwrapped array is InvalidJSON too.
@@ -165,7 +164,7 @@ class JSONValuesDecoder(TextDecoder[T]):
         """Return where the next value begins at or after `start`, or the length of the text."""
         text = self._text
         while True:
-            start = _after(_SPACE, text, start, len(text))
+            start = _match_end(_SPACE, text, start, len(text))
             if start == len(text):
                 return start
             step = self._steps.get((self._expected, text[start]))
@@ -181,20 +180,20 @@ class JSONValuesDecoder(TextDecoder[T]):
         return start
 
     def _scan(self, start: int) -> bool:
-        """Scan the value that begins at `start` as far as it is new; return whether it ended."""
+        """Scan the rest of the value that begins at `start`, and return whether it ended."""
         text, first = self._text, self._text[start]
         if self._scanned == start:
             self._scanned = start + 1
             self._depth = int(first in b"[{")
             self._in_string = first == _QUOTE
         if first not in b'"[{':
-            self._scanned = _after(_WORD, text, self._scanned, len(text))
+            self._scanned = _match_end(_WORD, text, self._scanned, len(text))
             return self._scanned < len(text)
         while True:
             if self._in_string:
-                stop = _after(_TO_QUOTE, text, self._scanned, len(text))
+                stop = _match_end(_TO_QUOTE, text, self._scanned, len(text))
             else:
-                stop = _after(_TO_BRACKET, text, self._scanned, self._scanned + _WINDOW)
+                stop = _match_end(_TO_BRACKET, text, self._scanned, self._scanned + _WINDOW)
             self._scanned = stop
             if stop == len(text):
                 return False
@@ -221,7 +220,7 @@ class JSONValuesDecoder(TextDecoder[T]):
         return vars(self) | {"_text": self._text.copy()}
 
 
-def _after(pattern: re.Pattern[bytes], text: bytearray, start: int, stop: int) -> int:
+def _match_end(pattern: re.Pattern[bytes], text: bytearray, start: int, stop: int) -> int:
     """Return the end of the match at `start` and before `stop`, or `start` if there is none."""
     match = pattern.match(text, start, stop)
     return match.end() if match else start

@@ -23,7 +23,7 @@ _VALUE, _FIRST_VALUE, _AFTER_ITEM = "a value", "a value or ']'", "',' or ']'"
 _KEY, _FIRST_KEY, _COLON, _AFTER_MEMBER = "a key", "a key or '}'", "':'", "',' or '}'"
 _END = "the end"
 _VALUES = (_VALUE, _FIRST_VALUE)
-# What a character means in a state, and the state that it leads to.
+# Characters with a meaning in a state, and the state after them.
 _SEPARATORS = {(_AFTER_ITEM, ","): _VALUE, (_AFTER_MEMBER, ","): _KEY, (_COLON, ":"): _VALUE}
 _OPENING = {
     (state, bracket): inside
@@ -52,23 +52,26 @@ _ESCAPE = re.compile(
 _START_OF_ESCAPE = re.compile(rf"\\(?:u(?:{_HIGH}{_START_OF_LOW}|[0-9a-fA-F]{{0,3}}))?")
 
 _Kind: TypeAlias = Literal["strings", "numbers", "literals", "keys"]
+_TEXT = (str, bytes, bytearray, memoryview)
 _STRINGS: tuple[_Kind, ...] = ("strings",)
 
 
 class PartialJSON:
-    """Read a JSON text that arrives in pieces of any size, and show its value so far.
+    """Read a JSON text in pieces of any size, and give its value so far.
 
-    The outcome depends on the text alone, never on how it was cut. Arrays and objects are shown
-    from their first bracket on; `allow` names all else that is shown before it has ended.
+    The outcome depends on the text alone, never on how it was cut. Unfinished arrays and objects
+    are part of the value.
 
-    allow: "strings": an unfinished string, without half an escape or half a surrogate pair.
-        "numbers": the longest number that the digits so far begin with, 1 for `1.`; a number at
-        the top level is always shown so. "literals": true, false or null from the first letter
-        on. "keys": None for a key whose value cannot be shown yet. Default: strings alone.
+    allow: the other unfinished parts to include, by default ("strings",).
+        "strings": a string, without half an escape or half a surrogate pair.
+        "numbers": the longest number that its characters begin with, 1 for `1.`. A number at the
+        top level is always included, because only the end of the text ends it.
+        "literals": true, false or null, from its first letter on.
+        "keys": a key whose value is not known yet, with None.
 
-    Values are those of json.loads: of equal keys the last wins, and a lone surrogate escape stays.
-    But NaN and Infinity are refused, and so is a number of more than 4,300 characters, or
-    sys.get_int_max_str_digits().
+    Values equal those of json.loads: of equal keys the last wins, and a lone surrogate escape
+    stays. NaN and Infinity are invalid. A number of more than sys.get_int_max_str_digits()
+    characters, by default 4,300, is invalid too.
 
     Raises TypeError and ValueError, naming the argument.
     """
@@ -88,37 +91,44 @@ class PartialJSON:
         # The open containers; the first is a list that gets the value of the text.
         self._open: list[Any] = [[]]
         self._key = ""
-        # What has come of a string, or of a number or literal, and whether it is shown already.
+        # The parts of the open string, or the start of the open number or literal, and whether it
+        # is in its container already.
         self._parts: list[str] | None = None
         self._scalar = ""
-        self._is_shown = False
+        self._is_placed = False
 
     @property
     def value(self) -> Any:
         """The value so far, or None before there is any.
 
-        It is live: `feed` goes on to fill the same lists and dicts, so copy what must not change.
-        Reading it brings an unfinished string up to date, in time linear in that string.
+        Live: `feed` continues to fill the same lists and dicts. Use copy.deepcopy to keep a state.
+        Each reading updates an unfinished string, in time linear in its length.
         """
-        for value in self._shown():
+        for value in self._open_value():
             self._put(value)
-            self._is_shown = True
+            self._is_placed = True
         return self._open[0][0] if self._open[0] else None
 
     @property
     def complete(self) -> bool:
-        """Whether the text so far is a whole JSON text: a number at the top level may go on."""
+        """Whether the text so far is a whole JSON text.
+
+        More digits may still follow a number at the top level.
+        """
         if self._over or not self._carry.isascii():  # half a character has come
             return False
         is_number = len(self._open) == 1 and _NUMBER.fullmatch(self._scalar) is not None
         return is_number or self._expected == _END
 
     def feed(self, data: str | bytes | bytearray | memoryview, /) -> None:
-        """Read the next piece of the text, as str or as bytes in UTF-8.
+        """Read the next piece of the text.
 
-        Raises InvalidJSON at the first character with which the text cannot become JSON, with its
-        offset in bytes; `value` stays readable. LocalProtocolError after that. TypeError.
+        data: str, or bytes in UTF-8.
+
+        Raises InvalidJSON at the first character that no JSON text can have there, with its offset
+        in bytes. `value` stays readable. LocalProtocolError after that. TypeError.
         """
+        expect_type("data", data, _TEXT, "str, bytes, bytearray or memoryview")
         # A lone surrogate becomes invalid UTF-8.
         piece = data.encode("utf-8", "surrogatepass") if isinstance(data, str) else as_bytes(data)
         if self._over:
@@ -146,7 +156,7 @@ class PartialJSON:
                 position = self._read_string(text, position, parts)
                 if self._parts is parts:
                     return position
-            position = _after(_SPACE, text, position)
+            position = _match_end(_SPACE, text, position)
             if position == len(text):
                 return position
             token = self._expected, text[position]
@@ -175,7 +185,7 @@ class PartialJSON:
     def _read_string(self, text: str, position: int, parts: list[str]) -> int:
         """Read on in the open string, and return where it ends or must be read again."""
         while True:
-            stop = _after(_PLAIN, text, position)
+            stop = _match_end(_PLAIN, text, position)
             parts.append(text[position:stop])
             if stop == len(text):
                 return stop
@@ -189,7 +199,7 @@ class PartialJSON:
                 return stop + 1
             escape = _ESCAPE.match(text, stop)
             if escape is None:
-                end = _after(_START_OF_ESCAPE, text, stop)
+                end = _match_end(_START_OF_ESCAPE, text, stop)
                 if end < len(text):
                     wrong = "control character or UTF-8" if end == stop else "escape"
                     self._refuse(f"invalid {wrong} in a string", text, end)
@@ -198,8 +208,8 @@ class PartialJSON:
             position = escape.end()
 
     def _read_scalar(self, text: str, position: int) -> int:
-        """Read a number or literal, and return where it ends; what may go on stays open."""
-        stop = _after(_SCALAR, text, position)
+        """Read a number or literal, and return its end. It stays open if more of it may follow."""
+        stop = _match_end(_SCALAR, text, position)
         longest = position + (sys.get_int_max_str_digits() or 4300)
         self._scalar = scalar = text[position : min(stop, longest)]
         if stop > longest:
@@ -226,18 +236,18 @@ class PartialJSON:
             self._expected = _AFTER_ITEM if type(self._open[-1]) is list else _AFTER_MEMBER
 
     def _put(self, value: Any) -> None:
-        """Put the open value in its place, or replace the part of it that was shown there."""
+        """Put `value` at the open place of the innermost container."""
         container = self._open[-1]
         if type(container) is dict:
             container[self._key] = value
-        elif self._is_shown:
+        elif self._is_placed:
             container[-1] = value
         else:
             container.append(value)
-        self._is_shown = False
+        self._is_placed = False
 
-    def _shown(self) -> list[Any]:
-        """Return the open value, as far as it is known and allowed, in a list; [] for none."""
+    def _open_value(self) -> list[Any]:
+        """Return a list of the open value as far as it is known and allowed, else []."""
         allow = self._allow
         if self._parts is not None and self._expected in _VALUES and "strings" in allow:
             self._parts = ["".join(self._parts)]
@@ -266,7 +276,7 @@ def _convert(number: re.Match[str]) -> int | float:
     return float(number[0]) if number[1] or number[2] else int(number[0])
 
 
-def _after(pattern: re.Pattern[str], text: str, position: int) -> int:
+def _match_end(pattern: re.Pattern[str], text: str, position: int) -> int:
     """Return the end of the match at `position`, or `position` if there is none."""
     match = pattern.match(text, position)
     return match.end() if match else position

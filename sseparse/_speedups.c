@@ -48,7 +48,7 @@
 #ifdef Py_GIL_DISABLED
 #define FREE_ITEMS 0
 #elif !defined(FREE_ITEMS)
-#define FREE_ITEMS 1024
+#define FREE_ITEMS 4096
 #endif
 
 /* ---- module state --------------------------------------------------------------------------- */

@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+import copy
 import json
-from collections.abc import Iterable
+import pickle
+import sys
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, NoReturn
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sseparse import InvalidJSON, PartialJSON
+from sseparse import InvalidJSON, LocalProtocolError, PartialJSON
 from tests.support.strategies import chunks_of, json_values
 
 KINDS = ("strings", "numbers", "literals", "keys")
@@ -25,6 +29,11 @@ class Seen(NamedTuple):
 
 def look(partial: PartialJSON, offset: int | None = None) -> Seen:
     return Seen(repr(partial.value), partial.complete, offset)
+
+
+def feed_all(partial: PartialJSON, pieces: Iterable[str | bytes]) -> None:
+    for piece in pieces:
+        partial.feed(piece)
 
 
 def observe(partial: PartialJSON, pieces: Iterable[str | bytes], read: bool = False) -> Seen:
@@ -245,7 +254,6 @@ fragments = st.lists(st.sampled_from(FRAGMENTS), max_size=10).map("".join)
 
 @st.composite
 def json_texts(draw: st.DrawFn) -> str:
-    """Return a JSON text, and sometimes a damaged one."""
     text = json.dumps(
         draw(json_values),
         ensure_ascii=draw(st.booleans()),
@@ -320,3 +328,271 @@ def test_text_is_complete_exactly_where_json_loads_reads_it(text: str, allow: An
             assert not seen.complete
         else:
             assert seen == (repr(value), True, None)
+
+
+# Rule by rule
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        pytest.param("", None, id="nothing is known yet"),
+        pytest.param(" \n", None, id="white space says nothing"),
+        pytest.param("[", [], id="an array is shown from its bracket on"),
+        pytest.param('{"a": {', {"a": {}}, id="so is an object"),
+        pytest.param('["a', ["a"], id="an unfinished string stands as it is"),
+        pytest.param('["', [""], id="from its quote on"),
+        pytest.param('{"a', {}, id="an unfinished key is left out"),
+        pytest.param('{"a": ', {}, id="so is a key without a value"),
+        pytest.param("[1, 23", [1], id="so is an unfinished number"),
+        pytest.param("[1, tru", [1], id="so is an unfinished literal"),
+        pytest.param("[1, true", [1, True], id="which is whole with its last letter"),
+        pytest.param("[1, 23 ", [1, 23], id="a number is whole with what follows"),
+        pytest.param('"a\\', "a", id="half an escape is left out"),
+        pytest.param('"a\\u00e', "a", id="so is half of its digits"),
+        pytest.param('"a\\ud83d', "a", id="so is half a pair of surrogates"),
+        pytest.param('"a\\ud83d\\ude', "a", id="even more than half"),
+        pytest.param('"a\\ud83d\\ude00', "a😀", id="but not the whole"),
+        pytest.param('"a\\ud83db', "a\ud83db", id="a lone surrogate stays, as in json"),
+        pytest.param('"\\"\\\\\\/\\b\\f\\n\\r\\t', '"\\/\b\f\n\r\t', id="escapes are JSON's"),
+        pytest.param('{"a": 1, "a": [2]}', {"a": [2]}, id="the last of equal keys wins"),
+        pytest.param('{"a": 1, "a": 2', {"a": 1}, id="once its value is known"),
+        pytest.param("-12.5e-1", -1.25, id="a number at the top level has no other end"),
+        pytest.param(f"[{10**40}, 1e400]", [10**40, 1e400], id="numbers are those of json"),
+        pytest.param(" [ ] \n", [], id="white space may follow"),
+    ],
+)
+def test_value_so_far(text: str, value: Any) -> None:
+    for pieces in ([text], list(text), [text.encode()]):
+        assert observe(PartialJSON(), pieces).value == repr(value)
+
+
+def test_half_a_character_is_left_out_until_it_is_whole() -> None:
+    partial = PartialJSON()
+    for byte, value in zip(
+        '"é🎉"'.encode(), ["", "", "é", "é", "é", "é", "é🎉", "é🎉"], strict=True
+    ):
+        partial.feed(bytes([byte]))
+        assert partial.value == value
+
+
+@pytest.mark.parametrize(
+    ("text", "allow", "value"),
+    [
+        ('["a', NONE, []),
+        ('["a"', NONE, ["a"]),
+        ("[1", ["numbers"], [1]),
+        ("[-", ["numbers"], []),
+        ("[1.", ["numbers"], [1]),
+        ("[1.5e-", ["numbers"], [1.5]),
+        ("[1.5e-3", ["numbers"], [0.0015]),
+        ("[t", ["literals"], [True]),
+        ("[fa", ["literals"], [False]),
+        ('{"a": nul', ["literals"], {"a": None}),
+        ('{"a', ["keys"], {}),
+        ('{"a"', ["keys"], {"a": None}),
+        ('{"a": "b', ["keys"], {"a": None}),
+        ('{"a": "b', ["keys", "strings"], {"a": "b"}),
+        ('{"a": 1, "a":', ["keys"], {"a": None}),
+        ('{"a": [', ["keys"], {"a": []}),
+        ('{"a": [1', ALL, {"a": [1]}),
+    ],
+)
+def test_allow_says_which_unfinished_values_are_shown(text: str, allow: Any, value: Any) -> None:
+    for pieces in ([text], list(text)):
+        for read in (False, True):
+            assert observe(PartialJSON(allow=allow), pieces, read).value == repr(value)
+
+
+@pytest.mark.parametrize(
+    ("text", "value", "offset", "character", "reason"),
+    [
+        pytest.param("x", None, 0, b"x", "expected a value", id="no JSON"),
+        pytest.param("\ufeff1", None, 0, "\ufeff".encode(), "expected a value", id="a BOM"),
+        pytest.param("[1, ]", [1], 4, b"]", "expected a value", id="a comma last"),
+        pytest.param("[,", [], 1, b",", r"expected a value or ']'", id="a comma first"),
+        pytest.param("[1 2", [1], 3, b"2", "expected ',' or ']'", id="no comma"),
+        pytest.param("[1}", [1], 2, b"}", "expected ',' or ']'", id="another bracket"),
+        pytest.param("{1", {}, 1, b"1", "expected a key or '}'", id="a number as a key"),
+        pytest.param('{"a",', {}, 4, b",", "expected ':'", id="no colon"),
+        pytest.param('{"a": 1 "', {"a": 1}, 8, b'"', "expected ',' or '}'", id="no comma either"),
+        pytest.param('{"a": 1,}', {"a": 1}, 8, b"}", "expected a key", id="no key"),
+        pytest.param("[] []", [], 3, b"[", "expected the end", id="a second value"),
+        pytest.param("[trux", [], 4, b"x", "expected more of a number or literal", id="a name"),
+        pytest.param("[truex", [True], 5, b"x", "expected ','", id="a longer name"),
+        pytest.param("[NaN", [], 1, b"N", "expected a value", id="NaN"),
+        pytest.param("[-Infinity", [], 2, b"I", "expected more of a number", id="-Infinity"),
+        pytest.param("[01", [0], 2, b"1", "expected ',' or ']'", id="a leading zero"),
+        pytest.param("[1.]", [], 3, b"]", "expected more of a number", id="no fraction"),
+        pytest.param("[1.e", [], 3, b"e", "expected more of a number", id="not even with e"),
+        pytest.param('["é\n', ["é"], 4, b"\n", "control character or UTF-8", id="a control char"),
+        pytest.param('["a\\x', ["a"], 4, b"x", "invalid escape in a string", id="an escape"),
+        pytest.param('["\\u00g', [""], 6, b"g", "invalid escape in a string", id="a digit"),
+        pytest.param('["é', ["é"], 4, b"\xff", "control character or UTF-8", id="invalid UTF-8"),
+        pytest.param('["a\ud83d', ["a"], 3, b"\xed", "UTF-8 in a string", id="a raw surrogate"),
+    ],
+)
+def test_invalid_json_is_told_as_soon_as_it_comes_and_the_value_stays(
+    text: str, value: Any, offset: int, character: bytes, reason: str
+) -> None:
+    data = text.encode("utf-8", "surrogatepass")
+    if character == b"\xff":
+        data += character
+    for pieces in ([data], [data[:-1], data[-1:]], [bytes([byte]) for byte in data]):
+        partial = PartialJSON()
+        with pytest.raises(InvalidJSON, match=reason) as caught:
+            feed_all(partial, pieces)
+        assert (caught.value.offset, caught.value.line) == (offset, character)
+        assert partial.value == value
+        assert not partial.complete
+        with pytest.raises(LocalProtocolError, match=r"feed\(\) after InvalidJSON"):
+            partial.feed("")
+
+
+def test_value_is_live() -> None:
+    partial = PartialJSON()
+    partial.feed('{"a": [1, "b')
+    value = partial.value
+    assert value == {"a": [1, "b"]}
+    partial.feed('c", {')
+    assert partial.value is value
+    assert value == {"a": [1, "bc", {}]}
+
+
+def test_complete_is_the_whole_text() -> None:
+    partial = PartialJSON()
+    for piece, complete in (("[", False), ("]", True), (" \n", True)):
+        partial.feed(piece)
+        assert partial.complete is complete
+    partial.feed(b"\xc3")
+    assert not partial.complete
+
+
+def test_number_at_the_top_level_may_go_on() -> None:
+    partial = PartialJSON()
+    seen = [("1", 1, True), ("2", 12, True), (".", 12, False), ("5", 12.5, True), (" ", 12.5, True)]
+    for piece, value, complete in seen:
+        partial.feed(piece)
+        assert (partial.value, partial.complete) == (value, complete)
+
+
+@pytest.mark.parametrize("before", ["", "[", "[-"])
+def test_number_that_is_longer_than_python_reads_is_refused(before: str) -> None:
+    digits = sys.get_int_max_str_digits()
+    sign = before.count("-")
+    text = before + "1" * (digits - sign)
+    for size in (1, 1000, 10**6):
+        partial = PartialJSON()
+        for start in range(0, len(text), size):
+            partial.feed(text[start : start + size])
+        with pytest.raises(InvalidJSON, match="a number is too long") as caught:
+            partial.feed("1")
+        assert caught.value.offset == len(text)
+
+
+def test_limit_of_numbers_holds_where_python_has_none() -> None:
+    limit = sys.get_int_max_str_digits()
+    sys.set_int_max_str_digits(0)
+    try:
+        assert observe(PartialJSON(), ["[" + "1" * 4300 + "]"]).complete
+        assert observe(PartialJSON(), ["[" + "1" * 4301 + "]"]).offset == 4301
+    finally:
+        sys.set_int_max_str_digits(limit)
+
+
+def test_nesting_has_no_bound() -> None:
+    partial = PartialJSON()
+    partial.feed("[" * 200_000)
+    partial.feed("]" * 200_000)
+    assert partial.complete
+    depth, value = 1, partial.value
+    while value:
+        (value,) = value
+        depth += 1
+    assert depth == 200_000
+
+
+HOSTILE = {
+    "text": '["' + "x" * 300_000 + '"]',
+    "escapes": '["' + '\\"' * 150_000 + '"]',
+    "surrogates": '["' + r"\ud83d" * 50_000 + '"]',
+    "key": '{"' + "x" * 300_000 + '": 1}',
+    "brackets": "[" * 150_000 + "]" * 150_000,
+    "items": "[" + "1," * 150_000 + "1]",
+    "space": "[" + " " * 300_000 + "]",
+}
+
+
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+@pytest.mark.parametrize("size", [1, 8, 10**9])
+def test_piece_costs_the_same_whatever_came_before(text: str, size: int) -> None:
+    partial = PartialJSON()
+    # In quadratic time this would take minutes.
+    for start in range(0, len(text), size):
+        partial.feed(text[start : start + size])
+    assert partial.complete
+
+
+def test_reading_costs_no_more_than_the_open_string() -> None:
+    partial = PartialJSON()
+    partial.feed('["' + "x" * 1_000_000 + '"')
+    # If the finished string were joined again each time, this would take minutes.
+    for _ in range(100_000):
+        partial.feed(", 1")
+        assert partial.value[1:2] in ([], [1])
+
+
+@pytest.mark.parametrize(
+    "duplicate",
+    [copy.copy, copy.deepcopy, lambda partial: pickle.loads(pickle.dumps(partial))],
+    ids=["copy", "deepcopy", "pickle"],
+)
+@given(text=texts, other=fragments, allow=allowed, read=st.booleans(), draw=st.data())
+def test_copy_continues_alike_and_on_its_own(
+    duplicate: Callable[[PartialJSON], PartialJSON],
+    text: str,
+    other: str,
+    allow: Any,
+    read: bool,
+    draw: st.DataObject,
+) -> None:
+    middle = draw.draw(st.integers(0, len(text)))
+    original = PartialJSON(allow=allow)
+    if observe(original, [text[:middle]], read).offset is not None:
+        return
+    twin = duplicate(original)
+    for partial, rest in ((twin, other), (original, text[middle:])):
+        assert observe(partial, [rest]) == Reference(text[:middle] + rest, allow).read()
+
+
+def test_text_and_bytes_may_be_mixed() -> None:
+    pieces: list[Any] = ['["é', "é".encode(), bytearray(b","), memoryview(b"")]
+    assert observe(PartialJSON(), pieces) == Seen("['éé,']", False, None)
+
+
+def test_wrong_arguments_are_named() -> None:
+    wrong: Any
+    for wrong in (1, None, ["a"]):
+        with pytest.raises(TypeError, match=r"^data must be str, bytes, bytearray or memoryview, "):
+            PartialJSON().feed(wrong)
+    for wrong in (1, None):
+        with pytest.raises(TypeError, match=r"^allow must be a collection of str, got "):
+            PartialJSON(allow=wrong)
+    for wrong in ("strings", ["string"], [["strings"]]):
+        with pytest.raises(ValueError, match=r"^allow must have only strings, numbers, literals, "):
+            PartialJSON(allow=wrong)
+
+
+def test_it_does_not_go_on_after_an_interrupt(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    partial = PartialJSON()
+    partial.feed("[1,")
+    monkeypatch.setattr(PartialJSON, "_read", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        partial.feed("2")
+    monkeypatch.undo()
+    with pytest.raises(LocalProtocolError, match=r"feed\(\) after a failure"):
+        partial.feed("3")
+    assert partial.value == [1]
