@@ -1,7 +1,8 @@
 """Google's Gemini.
 
 The end of the body ends a reply that has a `finishReason`. An error in the middle of a stream may
-be bare JSON: its lines stand in the stream without `data:`.
+be bare JSON: its lines stand in the stream without `data:`. Where `alt=sse` was lost, by a proxy
+for example, the reply is an array of the same objects.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from sseparse import EventTooLarge, ServerSentEvent, SSEDecoder, UnknownField
+from sseparse import Decoder, EventTooLarge, JSONValuesDecoder, ServerSentEvent, UnknownField
 from sseparse.transports import Request
 
 from ._contract import BackendError, Delta, Finish, Messages, Reasoning, Text, ToolCall, Usage
@@ -107,7 +108,12 @@ class Gemini(Service):
 
     def reply(self, content_type: str) -> _Reply:
         """See Backend.reply."""
-        return _Reply(self.event_stream(content_type), self.max_event_size)
+        limit = self.max_event_size
+        if content_type.partition(";")[0].strip().lower() == "application/json":
+            return _Reply(
+                JSONValuesDecoder(loads=_as_event, max_value_size=limit, unwrap_array=True), limit
+            )
+        return _Reply(self.event_stream(content_type), limit)
 
 
 def _content(message: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -170,6 +176,11 @@ class _Chunk(EventData, rename="camel"):
 
 _decode = msgspec.json.Decoder(_Chunk).decode
 
+
+def _as_event(text: str) -> ServerSentEvent:
+    return ServerSentEvent(data=text)
+
+
 # A JSON string, even an unfinished one: no hostile line is scanned twice.
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*+"?')
 # The end of a string, and the start of a value on the next line.
@@ -177,11 +188,7 @@ _LOST_COLON = re.compile(r'"[ \t]*\n(?=[ \t]*[^\s,:\]}])')
 
 
 class _Reply:
-    def __init__(
-        self,
-        decoder: SSEDecoder[ServerSentEvent | UnknownField],
-        max_event_size: int | None,
-    ) -> None:
+    def __init__(self, decoder: Decoder[Any], max_event_size: int | None) -> None:
         self.decoder = decoder
         self._tool_calls = 0
         self._finish_reason: str | None = None

@@ -231,9 +231,53 @@ def test_damaged_json_is_invalid_in_a_data_field_or_not(field: bytes, damaged: b
     assert outcome.error.line == damaged
 
 
-def test_array_that_comes_without_alt_sse_is_refused() -> None:
-    with pytest.raises(ValueError, match="application/json"):
-        Gemini().reply("application/json; charset=UTF-8")
+JSON = "application/json; charset=UTF-8"
+
+
+@pytest.mark.parametrize("indent", [None, 2])
+def test_array_that_comes_without_alt_sse_is_read_as_its_elements_come(indent: int | None) -> None:
+    chunks = [chunk(part("Grü")), chunk(part("ße"), finish="STOP", **usage(5))]
+    data = bare(chunks, indent)
+    error = b", " + bare({"error": OVERLOADED}, indent)
+    outcome = check(GEMINI, data, text="Grüße", content_type=JSON)
+    assert outcome.deltas == (Text("Grü"), Text("ße"), Usage(5, 0), Finish("STOP"))
+    outcome = check(
+        GEMINI,
+        bare(chunks[:1], indent)[:-2] + error,
+        text="Grü",
+        content_type=JSON,
+        raises=BackendError,
+    )
+    assert isinstance(outcome.error, BackendError)
+    assert outcome.error.payload == OVERLOADED
+
+
+@pytest.mark.parametrize("form", [b"%s", b"[%s]", b"[%s\n]\n"])
+def test_error_without_alt_sse_may_be_an_element_or_alone(form: bytes) -> None:
+    data = form % bare({"error": OVERLOADED}, 2)
+    outcome = check(GEMINI, data, text="", content_type=JSON, raises=BackendError)
+    assert isinstance(outcome.error, BackendError)
+    assert outcome.error.payload == OVERLOADED
+
+
+@pytest.mark.parametrize("data", [b"[]", b"[", b"", bare([chunk(part("Hi"))], None)])
+def test_array_without_a_finish_reason_is_incomplete(data: bytes) -> None:
+    text = "Hi" if b"Hi" in data else ""
+    check(GEMINI, data, text=text, content_type=JSON, raises=IncompleteStream)
+
+
+def test_damaged_array_is_invalid_and_a_large_element_is_refused() -> None:
+    start = bare([chunk(part("Hi"), finish="STOP")], None)[:-2]
+    for damage in (b" 1]", b",,{}]", b",{,}]", b',{"candidates":7}]'):
+        check(GEMINI, start + damage, text="Hi", content_type=JSON, raises=InvalidJSON)
+    large = start + b', {"x": "' + b"y" * 1000
+    check(Gemini(max_event_size=1000), large, text="Hi", content_type=JSON, raises=EventTooLarge)
+
+
+@pytest.mark.parametrize("content_type", ["application/x-ndjson", "application/json-seq", ""])
+def test_other_media_types_are_refused(content_type: str) -> None:
+    with pytest.raises(ValueError, match=r"content_type must|Gemini replies with"):
+        Gemini().reply(content_type)
 
 
 def sent(messages: Any, **options: Any) -> dict[str, Any]:
