@@ -10,7 +10,7 @@ from typing import Any, cast
 _BOM = b"\xef\xbb\xbf"
 
 
-def expect_type(name: str, value: object, kind: type, words: str) -> None:
+def expect_type(name: str, value: object, kind: type | tuple[type, ...], words: str) -> None:
     """Raise TypeError, naming the argument, unless `value` is an instance of `kind`."""
     if not isinstance(value, kind):
         raise TypeError(f"{name} must be {words}, got {type(value).__name__}")
