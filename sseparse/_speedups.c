@@ -24,6 +24,7 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <string.h>
 
 #if PY_VERSION_HEX < 0x030C0000
@@ -202,14 +203,22 @@ shrink(Buffer *buffer)
     }
 }
 
-static int
+static inline int
 is_ascii(const char *bytes, Py_ssize_t size)
 {
-    signed char seen = 0;
-    for (Py_ssize_t i = 0; i < size; i++) {
-        seen |= (signed char)bytes[i];
+    uint64_t seen = 0, word;
+    if (size < (Py_ssize_t)sizeof(word)) {
+        for (Py_ssize_t i = 0; i < size; i++) {
+            seen |= (unsigned char)bytes[i];
+        }
+        return seen < 0x80;
     }
-    return seen >= 0;
+    for (Py_ssize_t i = 0; i < size - (Py_ssize_t)sizeof(word); i += (Py_ssize_t)sizeof(word)) {
+        memcpy(&word, bytes + i, sizeof(word));
+        seen |= word;
+    }
+    memcpy(&word, bytes + size - sizeof(word), sizeof(word)); /* it may overlap the one before */
+    return ((seen | word) & 0x8080808080808080) == 0;
 }
 
 /* Return the length of the sequence at `p` and set its code point; 0 if it is malformed, or cut by
