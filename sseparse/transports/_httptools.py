@@ -20,15 +20,6 @@ import httpx2
 from anyio.abc import ByteStream, SocketAttribute
 from anyio.streams.tls import TLSAttribute, TLSStream
 
-_HTTPCORE2_ERRORS = (
-    httpcore2.NetworkError,
-    httpcore2.ProtocolError,
-    httpcore2.ProxyError,
-    httpcore2.TimeoutException,
-    httpcore2.UnsupportedProtocol,
-    httpcore2.ConnectionNotAvailable,
-)
-_ANYIO_ERRORS = (anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.BusyResourceError)
 _HEAD_END = re.compile(rb"\n\r?\n")
 
 
@@ -74,7 +65,7 @@ class HTTPToolsTransport(httpx2.AsyncBaseTransport):
 def _httpx2_errors() -> Generator[None]:
     try:
         yield
-    except (*_HTTPCORE2_ERRORS, OSError, *_ANYIO_ERRORS) as error:
+    except Exception as error:
         # httpcore2's have the same names. anyio raises OSError where connecting fails.
         name = type(error).__name__
         if isinstance(error, OSError):

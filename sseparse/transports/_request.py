@@ -6,10 +6,10 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
 from sseparse._display import one_line, redacted_url
+from sseparse._input import expect_timeout, expect_type
 
 # RFC 9110, 5.6.2 "Tokens" and 5.5 "Field Values".
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -59,12 +59,8 @@ class Request:
         if len({name.lower() for name in fields}) < len(fields):
             raise ValueError(f"headers must have each name once, in any case, got {list(fields)}")
         object.__setattr__(self, "headers", fields)
-        limit: Any = self.connect_timeout
-        if limit is not None and not isinstance(limit, int | float):
-            raise TypeError(f"connect_timeout must be seconds or None, got {limit!r}")
-        if limit is not None and not limit > 0:
-            raise ValueError(f"connect_timeout must be positive seconds or None, got {limit!r}")
-        if limit == math.inf:
+        expect_timeout("connect_timeout", self.connect_timeout)
+        if self.connect_timeout == math.inf:
             object.__setattr__(self, "connect_timeout", None)
 
     def __repr__(self) -> str:
@@ -113,12 +109,6 @@ def is_credential(name: str) -> bool:
 def same_origin(url: str, other: str) -> bool:
     """Return whether the URLs have the same origin (RFC 6454, 5)."""
     return _origin(urlsplit(url)) == _origin(urlsplit(other))
-
-
-def expect_type(name: str, value: object, kind: type | tuple[type, ...], words: str) -> None:
-    """Raise TypeError unless `value`, the argument `name`, is of `kind`, which `words` name."""
-    if not isinstance(value, kind):
-        raise TypeError(f"{name} must be {words}, got {type(value).__name__}")
 
 
 def expect_url(name: str, url: str, schemes: Sequence[str] = ("http", "https")) -> None:

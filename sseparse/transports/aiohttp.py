@@ -11,10 +11,12 @@ from urllib.request import getproxies
 import aiohttp
 import anyio
 
+from sseparse._input import expect_type
+
 from . import Request
 from ._content import accepting
 from ._errors import connect_timeout_error, connection_error, invalid_url_error
-from ._request import expect_type, expect_url, is_credential, same_origin
+from ._request import expect_url, is_credential, same_origin
 from ._response import HTTPResponse, follow_redirects
 
 

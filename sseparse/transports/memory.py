@@ -9,8 +9,9 @@ from typing import Any, cast
 
 import anyio
 
+from sseparse._input import expect_type
+
 from . import Request
-from ._request import expect_type
 
 
 @dataclass(frozen=True)
