@@ -61,8 +61,8 @@ class Exchange:
     backend: makes the request of `messages`, and interprets the reply.
     model, options: passed to the backend's `request`.
     connect_timeout: seconds for making a connection, or None for no limit.
-    retries: how many more attempts to make where one fails before any delta, because of the
-        connection or with a status 429 or 5xx.
+    retries: the most further attempts, after a failure of the connection or a status 429 or 5xx
+        that comes before any delta.
 
     Raises TypeError and ValueError of the backend's `request` and for `retries`.
     """
@@ -78,7 +78,7 @@ class Exchange:
         options: Mapping[str, Any] | None = None,
     ) -> None:
         count: Any = retries
-        if not isinstance(count, int):
+        if isinstance(count, bool) or not isinstance(count, int):
             raise TypeError(f"retries must be an int, got {count!r}")
         if count < 0:
             raise ValueError(f"retries must be at least 0, got {count!r}")

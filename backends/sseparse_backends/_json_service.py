@@ -1,7 +1,4 @@
-"""Shared by the backends of chat services: address, key and JSON body of their requests.
-
-A backend needs none of this: the contract is all that counts.
-"""
+"""Shared by the backends of chat services: address, key and JSON body of their requests."""
 
 from __future__ import annotations
 

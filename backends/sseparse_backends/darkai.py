@@ -30,8 +30,8 @@ _logger = logging.getLogger("sseparse")
 class DarkAI:
     """The DarkAI service.
 
-    strict: raise InvalidJSON for a damaged event. By default it is skipped with a warning on the
-        logger "sseparse", since the service does send damaged events.
+    strict: raise InvalidJSON for a damaged event, by default the class's: False. It is skipped with
+        a warning on the logger "sseparse" then, since the service does send damaged events.
     api_endpoint: URL to post to, by default the class's.
     max_event_size: largest event in bytes, or None for no limit; see SSEDecoder.
     base_url: the part of api_endpoint before "/chat", in place of api_endpoint.
@@ -57,10 +57,10 @@ class DarkAI:
     api_endpoint: str = field(default=url, repr=False)
     max_event_size: int | None = 64 * 1024 * 1024
 
-    # By hand: a generated one would fix api_endpoint's default, whatever a subclass says.
+    # By hand: a generated one would fix the defaults, whatever a subclass says.
     def __init__(
         self,
-        strict: bool = False,
+        strict: bool | None = None,
         api_endpoint: str | None = None,
         max_event_size: int | None = max_event_size,
         base_url: str | None = None,
@@ -70,6 +70,8 @@ class DarkAI:
             api_endpoint = join_url(base_url, "/chat")
         elif api_endpoint is None:
             api_endpoint = type(self).api_endpoint
+        if strict is None:
+            strict = type(self).strict
         check_url("api_endpoint", api_endpoint)
         vars(self).update(strict=strict, api_endpoint=api_endpoint, max_event_size=max_event_size)
         check_types(self)

@@ -182,7 +182,7 @@ def test_backend_is_a_value_that_does_not_change() -> None:
     ("argument", "error_class"),
     [
         ({"strict": "False"}, TypeError),
-        ({"strict": None}, TypeError),
+        ({"strict": "no"}, TypeError),
         ({"base_url": 5}, TypeError),
         ({"base_url": "127.0.0.1"}, ValueError),
         ({"api_endpoint": 5}, TypeError),
@@ -360,6 +360,15 @@ def test_subclass_overrides_the_class_attributes(model: str | None, asked: str) 
 def test_argument_wins_over_the_class_attribute() -> None:
     assert Mirror(api_endpoint=DarkAI.url).request("Hi").url == DarkAI.url
     assert Mirror(base_url="http://127.0.0.1").request("Hi").url == "http://127.0.0.1/chat"
+
+
+def test_subclass_may_be_strict() -> None:
+    class Strict(DarkAI):
+        strict = True
+
+    assert Strict().strict
+    assert not Strict(strict=False).strict
+    assert not DarkAI().strict
 
 
 def test_subclass_is_a_value_of_its_own() -> None:

@@ -20,7 +20,7 @@ from sseparse import (
     NDJSONDecoder,
     UnexpectedResponse,
 )
-from sseparse.client import Attempts, Limits, State
+from sseparse.client import Limits, State
 from sseparse.transports import Request
 from sseparse_backends import (
     Backend,
@@ -36,7 +36,7 @@ from sseparse_backends import (
 )
 from sseparse_backends._exchange import Exchange
 from tests.support.servers import BODY, CHATTER, TEXTS, event
-from tests.support.simulation import Simulation, data, response
+from tests.support.simulation import Machine, Simulation, data, response
 from tests.support.simulation import end as end_of_body
 from tests.support.strategies import chunks_of
 
@@ -50,29 +50,13 @@ ERROR = event("error", code="overloaded")
 CUT = ConnectionError("cut")
 
 
-class Machine:
-    """Attempts with the policy, which the tests see as one."""
+class Reply(Machine[Delta]):
+    """The attempts at a reply, with their policy as `exchange`."""
 
     def __init__(self, backend: Backend, **options: Any) -> None:
         limits = options.pop("limits", Limits())
         self.exchange = Exchange(backend, "Hello", **options)
-        self.attempts = Attempts(self.exchange, limits)
-        self.receive_response = self.attempts.receive_response
-        self.receive_data = self.attempts.receive_data
-        self.receive_end = self.attempts.receive_end
-        self.lose_connection = self.attempts.lose_connection
-
-    @property
-    def state(self) -> State:
-        return self.attempts.state
-
-    @property
-    def error(self) -> Exception | None:
-        return self.attempts.error
-
-    @property
-    def wait(self) -> float:
-        return self.attempts.wait
+        super().__init__(self.exchange, limits)
 
     @property
     def text(self) -> str:
@@ -82,24 +66,20 @@ class Machine:
     def finished(self) -> bool:
         return self.state is CLOSED and self.error is None
 
-    def end_wait(self) -> None:
-        assert self.state is WAITING
-        self.attempts.handle_deadline(0.0)
 
-
-def streaming(**options: Any) -> Machine:
-    machine = Machine(DarkAI(**options))
+def streaming(**options: Any) -> Reply:
+    machine = Reply(DarkAI(**options))
     machine.receive_response(200, STREAM)
     return machine
 
 
-def chatting() -> Machine:
-    machine = Machine(CHATTER)
+def chatting() -> Reply:
+    machine = Reply(CHATTER)
     machine.receive_response(200, {"content-type": "application/x-ndjson"})
     return machine
 
 
-Input: TypeAlias = Callable[[Machine], object]
+Input: TypeAlias = Callable[[Reply], object]
 
 # What each input leads to, with a retry left and without one.
 MEANINGS: dict[str, tuple[list[Input], State, State]] = {
@@ -120,7 +100,7 @@ MEANINGS: dict[str, tuple[list[Input], State, State]] = {
 @pytest.mark.parametrize("retries", [0, 1])
 def test_meaning_of_what_comes_of_a_stream(name: str, retries: int) -> None:
     inputs, with_retry, without = MEANINGS[name]
-    machine = Machine(DarkAI(), retries=retries)
+    machine = Reply(DarkAI(), retries=retries)
     machine.receive_response(200, STREAM)
     for take in inputs:
         take(machine)
@@ -130,7 +110,7 @@ def test_meaning_of_what_comes_of_a_stream(name: str, retries: int) -> None:
 
 @pytest.mark.parametrize("retries", [0, 1])
 def test_connection_that_cannot_be_made_is_tried_again(retries: int) -> None:
-    machine = Machine(DarkAI(), retries=retries)
+    machine = Reply(DarkAI(), retries=retries)
     machine.lose_connection(CUT)
     assert machine.state is (WAITING if retries else CLOSED)
     assert (machine.error) is CUT
@@ -138,8 +118,8 @@ def test_connection_that_cannot_be_made_is_tried_again(retries: int) -> None:
 
 @pytest.mark.parametrize("retries", [0, 1])
 def test_connect_timeout_is_a_reply_timeout_with_its_cause(retries: int) -> None:
-    machine = Machine(DarkAI(), retries=retries, connect_timeout=5)
-    assert machine.attempts.request.connect_timeout == 5
+    machine = Reply(DarkAI(), retries=retries, connect_timeout=5)
+    assert machine.request.connect_timeout == 5
     cause = TimeoutError("no connection")
     machine.lose_connection(cause)
     error = machine.error
@@ -159,7 +139,7 @@ def test_time_limit_is_final_with_the_text_so_far(which: Any) -> None:
 
 def test_closing_before_the_finish_is_an_error() -> None:
     machine = streaming()
-    machine.attempts.close()
+    machine.close()
     assert isinstance(machine.error, LocalProtocolError)
 
 
@@ -206,7 +186,7 @@ def test_content_is_progress_and_usage_is_none() -> None:
 
 
 def test_piece_of_something_is_content_but_nothing_that_keeps_from_a_retry() -> None:
-    machine = Machine(CHATTER, retries=1)
+    machine = Reply(CHATTER, retries=1)
     machine.receive_response(200, {"content-type": "application/x-ndjson"})
     assert machine.receive_data(b'{"piece": 1}\n') == []
     assert machine.exchange.progress == 1
@@ -229,7 +209,7 @@ def test_network_cut_does_not_complete_the_last_event() -> None:
     assert isinstance(machine.error, IncompleteStream)
 
 
-def end(machine: Machine, cause: Exception | None) -> list[Delta]:
+def end(machine: Reply, cause: Exception | None) -> list[Delta]:
     """End the body, by a failure of the network if there is a cause."""
     if cause is None:
         return machine.receive_end()
@@ -309,7 +289,7 @@ def test_error_that_a_backend_does_not_expect_comes_after_the_deltas_before_it()
 def test_refusal_has_status_headers_and_body(
     status: int, headers: dict[str, str], cause: Exception | None
 ) -> None:
-    machine = Machine(DarkAI())
+    machine = Reply(DarkAI())
     machine.receive_response(status, headers)
     machine.receive_data(b"come back ")
     machine.receive_data(b"later")
@@ -366,8 +346,8 @@ TIMES: dict[str, tuple[dict[str, float], list[tuple[float, Any]], str, float]] =
 @pytest.mark.parametrize("name", TIMES)
 def test_time_limit_of_a_reply(name: str) -> None:
     limits, script, which, seconds = TIMES[name]
-    machine = Machine(CHATTER, limits=Limits(**limits))
-    run = Simulation(machine.attempts)
+    machine = Reply(CHATTER, limits=Limits(**limits))
+    run = Simulation(machine)
     for after, what in [*script, (1000, None)]:
         run.wait_for(after, what)
     assert isinstance(machine.error, ReplyTimeout)
@@ -376,8 +356,8 @@ def test_time_limit_of_a_reply(name: str) -> None:
 
 
 def test_wait_for_another_attempt_follows_retry_after_and_ends_exactly() -> None:
-    machine = Machine(CHATTER, limits=Limits(timeout=60, first_timeout=10), retries=2)
-    run = Simulation(machine.attempts)
+    machine = Reply(CHATTER, limits=Limits(timeout=60, first_timeout=10), retries=2)
+    run = Simulation(machine)
     run.wait_for(1, response(429, retry_after="20"))
     run.wait_for(0, end_of_body)
     run.wait_for(20 + 9, response(503, retry_after="40"))
@@ -424,8 +404,8 @@ class ClosingReply:
         return [] if self._reason is None else [Usage(1, 2), Finish(self._reason)]
 
 
-def closing(*lines: bytes) -> tuple[Machine, list[Delta]]:
-    machine = Machine(Closing())
+def closing(*lines: bytes) -> tuple[Reply, list[Delta]]:
+    machine = Reply(Closing())
     machine.receive_response(200, {"content-type": "application/x-ndjson"})
     return machine, [delta for line in lines for delta in machine.receive_data(line)]
 
@@ -459,8 +439,8 @@ def test_error_that_the_end_of_the_body_brings_out_is_kept() -> None:
 # Retries
 
 
-def refused(status: int, retries: int = 1, **headers: str) -> Machine:
-    machine = Machine(DarkAI(), retries=retries)
+def refused(status: int, retries: int = 1, **headers: str) -> Reply:
+    machine = Reply(DarkAI(), retries=retries)
     fields = {name.replace("_", "-"): value for name, value in headers.items()}
     machine.receive_response(status, fields)
     machine.receive_data(b"no")
@@ -488,7 +468,7 @@ def test_status_that_may_pass_is_tried_again(status: int) -> None:
 
 
 def test_failure_after_the_last_retry_is_the_error() -> None:
-    machine = Machine(DarkAI(), retries=2)
+    machine = Reply(DarkAI(), retries=2)
     errors = [ConnectionError(str(number)) for number in range(3)]
     for error in errors[:2]:
         machine.lose_connection(error)
@@ -509,7 +489,7 @@ def test_refused_body_of_one_attempt_is_not_that_of_the_next() -> None:
 
 
 def test_nothing_is_tried_again_once_anything_of_the_reply_has_come() -> None:
-    machine = Machine(DarkAI(), retries=1)
+    machine = Reply(DarkAI(), retries=1)
     machine.receive_response(200, STREAM)
     machine.receive_data(b": ping\n\n" + TEXT)
     machine.lose_connection(ConnectionError("cut"))
@@ -517,7 +497,7 @@ def test_nothing_is_tried_again_once_anything_of_the_reply_has_come() -> None:
 
 
 def test_stream_lost_before_anything_of_the_reply_has_come_is_tried_again() -> None:
-    machine = Machine(DarkAI(), retries=1)
+    machine = Reply(DarkAI(), retries=1)
     machine.receive_response(200, STREAM)
     machine.receive_data(b": ping\n\n" + TEXT[:-1])
     cause = ConnectionError("cut")
@@ -532,7 +512,7 @@ def test_stream_lost_before_anything_of_the_reply_has_come_is_tried_again() -> N
 
 @pytest.mark.parametrize("bad", [ERROR, b"data: {\n\n", b"data: " + b"x" * 200, b""])
 def test_what_the_service_says_wrong_is_not_tried_again(bad: bytes) -> None:
-    machine = Machine(DarkAI(strict=True, max_event_size=100), retries=1)
+    machine = Reply(DarkAI(strict=True, max_event_size=100), retries=1)
     machine.receive_response(200, STREAM)
     machine.receive_data(bad)
     if machine.state is OPEN:
@@ -543,7 +523,7 @@ def test_what_the_service_says_wrong_is_not_tried_again(bad: bytes) -> None:
 def test_waits_are_random_and_doubled_up_to_eight_seconds() -> None:
     waits: list[list[float]] = [[] for _ in range(7)]
     for _ in range(50):
-        machine = Machine(DarkAI(), retries=7)
+        machine = Reply(DarkAI(), retries=7)
         for number in range(7):
             machine.lose_connection(ConnectionError())
             waits[number].append(machine.wait)
@@ -566,6 +546,9 @@ def test_retry_after_may_be_a_date() -> None:
 
 
 def test_retries_are_a_number() -> None:
+    for wrong in (True, 1.5, "1"):
+        with pytest.raises(TypeError, match=f"retries must be an int, got {wrong!r}"):
+            Exchange(DarkAI(), "Hello", retries=wrong)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="retries must be at least 0, got -1"):
         Exchange(DarkAI(), "Hello", retries=-1)
 

@@ -25,11 +25,11 @@ from hypothesis.stateful import (
 )
 
 from sseparse import EventTooLarge, LocalProtocolError, ServerSentEvent, UnexpectedResponse
-from sseparse.client import Attempts, Limits, State
+from sseparse.client import Limits, State
 from sseparse.client._reconnection import Reconnection
 from sseparse.transports import Request
 from tests.support import reference
-from tests.support.simulation import Simulation, data, response
+from tests.support.simulation import Machine, Simulation, data, response
 from tests.support.simulation import end as end_of_body
 from tests.support.strategies import chunks_of, streams
 
@@ -45,34 +45,15 @@ CUT = ConnectionError("cut")
 FAILED = ZeroDivisionError("failed")
 
 
-class Machine:
-    """Attempts with the policy, which the tests see as one."""
+class Source(Machine[ServerSentEvent]):
+    """The attempts of an event source, with their policy."""
 
     def __init__(
         self, headers: Mapping[str, str], now: Callable[[], float], **options: Any
     ) -> None:
         limits = options.pop("limits", Limits())
-        request = Request("GET", "http://127.0.0.1/", headers)
-        self.policy = Reconnection(request, **options)
-        self.attempts = Attempts(self.policy, limits, wall_clock=now)
-        self.receive_response = self.attempts.receive_response
-        self.receive_data = self.attempts.receive_data
-        self.receive_end = self.attempts.receive_end
-        self.lose_connection = self.attempts.lose_connection
-        self.close = self.attempts.close
-        self.fail = self.attempts.fail
-
-    @property
-    def state(self) -> State:
-        return self.attempts.state
-
-    @property
-    def error(self) -> Exception | None:
-        return self.attempts.error
-
-    @property
-    def wait(self) -> float:
-        return self.attempts.wait
+        self.policy = Reconnection(Request("GET", "http://127.0.0.1/", headers), **options)
+        super().__init__(self.policy, limits, wall_clock=now)
 
     @property
     def last_event_id(self) -> str:
@@ -84,18 +65,14 @@ class Machine:
 
     @property
     def headers(self) -> Mapping[str, str]:
-        return self.attempts.request.headers
+        return self.request.headers
 
     def receive_refusal(self, body: bytes) -> None:
         self.receive_data(body)
         self.receive_end()
 
-    def end_wait(self) -> None:
-        assert self.state is WAITING
-        self.attempts.handle_deadline(0.0)
 
-
-def reconnection(**options: Any) -> Machine:
+def reconnection(**options: Any) -> Source:
     arguments: dict[str, Any] = {
         "headers": {},
         "last_event_id": "",
@@ -107,10 +84,10 @@ def reconnection(**options: Any) -> Machine:
         "random": lambda: 0.0,
         "now": NOW.timestamp,
     }
-    return Machine(**arguments | options)
+    return Source(**arguments | options)
 
 
-Input: TypeAlias = Callable[[Machine], object]
+Input: TypeAlias = Callable[[Source], object]
 
 INPUTS: dict[str, Input] = {
     "stream": lambda machine: machine.receive_response(200, STREAM),
@@ -124,7 +101,7 @@ INPUTS: dict[str, Input] = {
     "too large": lambda machine: machine.receive_data(b"x" * (LIMIT + 1)),
     "end": lambda machine: machine.receive_end(),
     "lose": lambda machine: machine.lose_connection(CUT),
-    "deadline": lambda machine: machine.attempts.handle_deadline(0.0),
+    "deadline": lambda machine: machine.handle_deadline(0.0),
     "close": lambda machine: machine.close(),
     "fail": lambda machine: machine.fail(FAILED),
 }
@@ -175,7 +152,7 @@ TABLE: dict[str, dict[str, State]] = {
 }
 
 
-def machine_in(way: str, **options: Any) -> Machine:
+def machine_in(way: str, **options: Any) -> Source:
     machine = reconnection(**options)
     state, names = WAYS[way]
     for name in names:
@@ -184,7 +161,7 @@ def machine_in(way: str, **options: Any) -> Machine:
     return machine
 
 
-def open_again(machine: Machine) -> None:
+def open_again(machine: Source) -> None:
     """Go on from a wait to the next stream."""
     machine.end_wait()
     machine.receive_response(200, STREAM)
@@ -399,7 +376,7 @@ def test_last_event_id_is_sent_where_there_is_one_that_a_header_can_have(
 # How long to wait
 
 
-def waits(machine: Machine, number: int, before: bytes | None = None) -> list[float]:
+def waits(machine: Source, number: int, before: bytes | None = None) -> list[float]:
     """Lose so many connections: after these bytes of a stream, or without a stream."""
     found: list[float] = []
     for _ in range(number):
@@ -706,7 +683,7 @@ def test_argument_of_the_wrong_type_is_named(options: dict[str, Any], words: str
 
 def test_idle_timeout_counts_any_byte_and_the_wait_is_the_reconnection_time() -> None:
     machine = reconnection(limits=Limits(idle_timeout=10))
-    run = Simulation(machine.attempts)
+    run = Simulation(machine)
     run.wait_for(9, response())
     for chunk in (b":", b"\n", EVENT):
         run.wait_for(9, data(chunk))
@@ -717,14 +694,14 @@ def test_idle_timeout_counts_any_byte_and_the_wait_is_the_reconnection_time() ->
 
 def test_refusal_is_read_for_a_second_whatever_the_idle_timeout() -> None:
     machine = reconnection(limits=Limits(idle_timeout=0.5))
-    run = Simulation(machine.attempts)
+    run = Simulation(machine)
     run.wait_for(0.25, response(404))
     run.wait_for(10, None)
     assert run.log == [(0.25, REFUSED), (1.25, CLOSED)]
 
 
 def test_retry_after_is_waited_for_up_to_the_longest_backoff() -> None:
-    run = Simulation(reconnection().attempts)
+    run = Simulation(reconnection())
     for seconds, wait in (("30", 30), ("100", 60)):
         run.log.clear()
         start = run.now - run.start

@@ -34,6 +34,14 @@ def lose(error: Exception) -> Input:
     return lambda attempts: attempts.lose_connection(error)
 
 
+class Machine(Attempts[T]):
+    """Attempts whose waits the test ends."""
+
+    def end_wait(self) -> None:
+        assert self.state is State.WAITING
+        self.handle_deadline(0.0)
+
+
 @dataclass
 class Simulation(Generic[T]):
     """Attempts whose driver reads `now`; `log` has each time at which a state began."""
