@@ -1,8 +1,7 @@
 """NDJSONDecoder and JSONSeqDecoder: streams of JSON texts.
 
-Both cut the bytes into texts and leave the JSON to `loads`. TextDecoder is their common part. They
-differ in the rules for where a
-text begins and ends.
+Both cut the bytes into texts and leave the JSON to `loads`. They differ in the rules for where a
+text begins and ends. TextDecoder, their common part, serves JSONValuesDecoder too.
 """
 
 # NDJSONDecoder reads how LineDecoder has counted.
@@ -39,7 +38,7 @@ Errors = Literal["raise", "skip", "return"]
 
 
 class TextDecoder(ABC, Generic[T]):
-    """The common part of the JSON decoders: the JSON of texts, and what becomes of an invalid one.
+    """The common part of the JSON decoders: it loads texts, and treats invalid ones.
 
     A subclass takes chunks apart in `_take`, and ends the stream in `_finish`.
     """
