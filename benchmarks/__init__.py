@@ -1,5 +1,6 @@
 """Benchmarks of sseparse and of other libraries: `python -m benchmarks`.
 
 fixtures: the streams. peers: the parsers. runs: how times are measured.
-parsing, drivers, end_to_end, scale, rules: the measurements. report: tables, chart, README block.
+parsing, adopters, drivers, end_to_end, scale, rules: the measurements.
+report: tables, chart, README block.
 """

@@ -18,7 +18,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import Progress
 
-from . import drivers, end_to_end, parsing, report, scale
+from . import adopters, drivers, end_to_end, parsing, report, scale
 from .peers import OWN, MissingPeer, NodeParser, find_peers
 from .results import ROOT, Results, collect, read
 from .rules import broken_rules
@@ -49,7 +49,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--only",
         metavar="PATTERN",
         help="measure only runs whose section/case contains PATTERN, wildcards allowed. Sections: "
-        "parsing, NDJSON, drivers, steps, end to end, scale, rules. Example: parsing/openai/1024",
+        "parsing, NDJSON, adopters, drivers, steps, end to end, scale, rules. "
+        "Example: parsing/openai/1024",
     )
     parser.add_argument(
         "--against",
@@ -124,8 +125,12 @@ def run(pattern: str = "", *, quick: bool) -> Results:
     parsers = PARSERS_QUICK if quick else PARSERS_FULL
     clients = CLIENTS_QUICK if quick else CLIENTS_FULL
     peers, missing = find_peers()
+    packages, missing_packages = adopters.find_adopters(peers)
+    missing |= missing_packages
     versions = {peer.name: peer.version for peer in peers}
+    versions |= {package.name: package.theirs.version for package in packages}
     runs: list[Run] = []
+    adopted: dict[str, Any] = {}
     scales: dict[str, Any] = {}
     rules: dict[str, Any] = {}
     console = Console(stderr=True)
@@ -148,6 +153,16 @@ def run(pattern: str = "", *, quick: bool) -> Results:
             runs += measure(chosen, parsers, progress, "parsing")
         if chosen := selected(parsing.ndjson_runs()):
             runs += measure(chosen, parsers, progress, "NDJSON")
+        if chosen := selected(adopters.adopter_runs(packages)):
+            runs += measure(chosen, parsers, progress, adopters.SECTION)
+            names = {run.case.partition("/")[0] for run in chosen}
+            # The others have no event stream.
+            decoding = [package for package in packages if package.theirs in peers]
+            adopted = {
+                package.name: adopters.compare_rules(package)
+                for package in decoding
+                if package.name in names
+            }
         for section in (drivers.driver_runs, drivers.step_runs):
             if chosen := selected(section()):
                 runs += measure(chosen, parsers, progress, chosen[0].section)
@@ -162,12 +177,17 @@ def run(pattern: str = "", *, quick: bool) -> Results:
                 progress.refresh()
         if matches("rules"):
             rules = {peer.name: broken_rules(peer) for peer in peers}
-    return collect(runs, versions, missing, scales, rules)
+    return collect(runs, versions, missing, adopted, scales, rules)
 
 
 def _wrong(results: Results) -> bool:
     """Return whether a result of sseparse is wrong."""
-    own_sections = (parsing.NDJSON_SECTION, drivers.SECTION, drivers.STEPS_SECTION)
+    own_sections = (
+        parsing.NDJSON_SECTION,
+        adopters.SECTION,
+        drivers.SECTION,
+        drivers.STEPS_SECTION,
+    )
     return any(
         "mistake" in row
         and (row["section"] in own_sections or row["subject"].startswith("sseparse"))

@@ -25,7 +25,7 @@ class Fixture:
     """A stream, its events, and ways to cut it into chunks.
 
     writes: the writes of its server.
-    expected: the events, or the values of NDJSON.
+    expected: the events, the values of NDJSON, or the lines.
     chunkings: "event" (one chunk per write), a chunk size in bytes such as "1024", or "whole".
     """
 
@@ -38,6 +38,11 @@ class Fixture:
     def count(self) -> int:
         """The number of events; of writes, if there are no events."""
         return len(self.expected) or len(self.writes)
+
+    @property
+    def texts(self) -> list[str]:
+        """The data of each event; the lines, if the stream has lines."""
+        return [line if isinstance(line, str) else line.data for line in self.expected]
 
     def chunks(self, chunking: str) -> list[bytes]:
         """Return the stream, cut by one of its `chunkings`."""
@@ -221,3 +226,41 @@ def _ndjson(fixture: Fixture) -> Fixture:
 
 
 NDJSON_FIXTURES = tuple(_ndjson(fixture) for fixture in FIXTURES[:3])
+
+
+def _watch() -> Fixture:
+    """Return the watch of Kubernetes pods: a JSON object of about 1 KiB per line."""
+    lines = []
+    for number in range(1, 1001):
+        name = f"web-6d4b75cb6d-{number % 50:05}"
+        metadata = {
+            "name": name,
+            "namespace": "production",
+            "uid": f"9f2c4b1e-3a57-4d0c-8e61-{number:012}",
+            "resourceVersion": str(184467 + number),
+            "creationTimestamp": "2025-01-01T00:00:00Z",
+            "labels": {"app": "web", "pod-template-hash": "6d4b75cb6d"},
+            "annotations": {"note": TEXT, "owner": WORLD_TEXT},
+        }
+        image = "registry.example/web@sha256:" + "0123456789abcdef" * 4
+        container = {
+            "name": "web",
+            "image": image,
+            "ports": [{"containerPort": 8080, "protocol": "TCP"}],
+            "resources": {"requests": {"cpu": "250m", "memory": "256Mi"}},
+        }
+        status = {
+            "phase": "Running",
+            "conditions": [{"type": kind, "status": "True"} for kind in ("Ready", "PodScheduled")],
+            "podIP": f"10.0.0.{number % 256}",
+            "startTime": "2025-01-01T00:00:00Z",
+        }
+        pod = {"kind": "Pod", "apiVersion": "v1", "metadata": metadata}
+        pod |= {"spec": {"containers": [container]}, "status": status}
+        event = {"type": "MODIFIED", "object": pod}
+        lines.append(json.dumps(event, separators=(",", ":"), ensure_ascii=False))
+    writes = [f"{line}\n".encode() for line in lines]
+    return Fixture("watch", writes, lines, ("event", "65536"))
+
+
+WATCH = _watch()

@@ -14,7 +14,7 @@ from sseparse import NDJSONDecoder
 
 from .fixtures import FIXTURES, NDJSON_FIXTURES, Fixture
 from .peers import NodeParser, Peer
-from .runs import TURN_SECONDS, Run, clock, first_difference
+from .runs import TURN_SECONDS, Run, first_difference, timed_pass
 
 SECTION = "parsing"
 NDJSON_SECTION = "NDJSON"
@@ -39,17 +39,8 @@ def parser_run(peer: Peer, fixture: Fixture, chunking: str) -> Run:
         return first_difference(parsed, fixture.expected)
 
     chunks = fixture.chunks(chunking)
-    once = _clock(peer.parse, chunks, fixture.count)
+    once = timed_pass(peer.parse, chunks, fixture.count)
     return Run(SECTION, f"{fixture.name}/{chunking}", peer.name, check, once)
-
-
-def _clock(work: Callable[[Any], Any], argument: Any, count: int) -> Callable[[], float]:
-    def once() -> float:
-        start = clock()
-        work(argument)  # and free its result
-        return (clock() - start) / count
-
-    return once
 
 
 def _node_run(node: NodeParser, fixture: Fixture, chunking: str) -> Run:
@@ -101,7 +92,7 @@ def _ndjson_run(
         f"{fixture.name}/{chunking}",
         subject,
         lambda: first_difference(work(chunks), fixture.expected),
-        _clock(work, chunks, fixture.count),
+        timed_pass(work, chunks, fixture.count),
     )
 
 

@@ -1,8 +1,8 @@
 """The parsers, each driven from bytes to a list of events as its own library drives it.
 
-Private names of other libraries are used in this file only. Code around a parser (a response, its
-`iter_text`) is left out where possible, in the peer's favour. A parser that works only inside of a
-client gets a response whose body has arrived completely.
+Private names of other libraries are used in this file and in adopters.py only. Code around a parser
+(a response, its `iter_text`) is left out where possible, in the peer's favour. A parser that works
+only inside of a client gets a response whose body has arrived completely.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ import rich.table
 from rich.console import Console
 from rich.markup import escape
 
-from . import chart, drivers, end_to_end, parsing, runs
+from . import adopters, chart, drivers, end_to_end, parsing, runs
 from .peers import COMPILED, OWN, PYTHON, NodeParser
 from .results import (
     ROOT,
@@ -39,6 +39,11 @@ MARKERS = ("<!-- performance -->", "<!-- /performance -->")
 
 DRIVERS = "decode and adecode: nanoseconds per event"
 HTTP = "End to end over HTTP on one machine: nanoseconds of CPU time per event"
+ADAPTERS = (
+    "Each adapter is a recipe in benchmarks/adopters.py. The results of both parsers are compared "
+    "before they are timed. kubernetes has lines in place of events. anthropic's own parser also "
+    "keeps the lines of each event."
+)
 FASTEST = "the fastest other Python parser of each case"
 
 
@@ -91,6 +96,8 @@ def tables(results: Results) -> list[Table]:
         _faster_parsers(results),
         *_fixtures(results, parsing.SECTION, "event", "parser"),
         *_fixtures(results, parsing.NDJSON_SECTION, "value", "decoder, loads"),
+        _adopters(results),
+        _changed_cases(results),
         _grid(results, drivers.SECTION, DRIVERS, "driver", darkai),
         _steps(results),
         _grid(results, end_to_end.SECTION, HTTP, "client", paths),
@@ -234,6 +241,54 @@ def _steps(results: Results) -> Table:
     return Table(title, headers, list(texts.values()), _mistakes(rows))
 
 
+def _adopters(results: Results) -> Table:
+    """Return the table of packages, each with its own parser and with sseparse."""
+    rows = rows_of(results, adopters.SECTION)
+    cells = {(row["case"], row["subject"]): _cell(row) for row in rows}
+    speed = _adopted_speed(results)
+    texts = []
+    for case in dict.fromkeys(row["case"] for row in rows):
+        package, _, chunking = case.partition("/")
+        ns = [cells.get((case, subject), "") for subject in (adopters.THEIRS, adopters.OURS)]
+        factor = f"{speed[case]:.2f}" if case in speed else ""
+        version = results["versions"].get(package, "")
+        texts.append([f"{package} {version}", _heading(chunking), *ns, factor])
+    headers = ["package", "chunks", adopters.THEIRS, adopters.OURS, "times as fast"]
+    title = "Adopters: nanoseconds per event, from chunks to the package's own events"
+    return Table(title, headers, texts, [*_mistakes(rows), ADAPTERS] if rows else [])
+
+
+def _adopted_speed(results: Results) -> dict[str, float]:
+    """Return how many times as fast packages are with sseparse, by case."""
+    times = times_of(results, adopters.SECTION)
+    return ratios(times, adopters.THEIRS, adopters.OURS)
+
+
+def _changed_cases(results: Results) -> Table:
+    """Return the rules that the packages' parsers break, with a case of each."""
+    firsts: dict[tuple[str, ...], list[str]] = {}
+    kept: dict[str, list[str]] = {}
+    for package, outcome in results["adopters"].items():
+        if outcome["kept"]:
+            kept.setdefault("; ".join(outcome["kept"]), []).append(package)
+        by_rule: dict[str, list[dict[str, str]]] = {}
+        for case in outcome["changed"]:
+            by_rule.setdefault(case["rule"].partition(":")[0], []).append(case)
+        for number, cases in by_rule.items():
+            first = number, *(cases[0][name] for name in ("input", "theirs", "ours"))
+            firsts.setdefault(first, []).append(f"{package} ({len(cases)})")
+    rules = list(RULES)
+    rows = [
+        [RULES[number], ", ".join(packages), *case]
+        for (number, *case), packages in sorted(
+            firsts.items(), key=lambda item: rules.index(item[0][0])
+        )
+    ]
+    notes = [f"Kept by the adapters of {', '.join(names)}: {rule}." for rule, names in kept.items()]
+    headers = ["rule", "broken by (cases)", "a case", adopters.THEIRS, adopters.OURS]
+    return Table("Adopters: rules of the event-stream format", headers, rows, notes)
+
+
 def _scale(results: Results) -> Table:
     rows = [
         [
@@ -351,7 +406,7 @@ def _report(results: Results) -> str:
 
 
 def readme_block(results: Results) -> str:
-    """Return the README's block: the chart and three sentences."""
+    """Return the README's block: the chart and a few sentences."""
     base, count = base_parser(results), len(times_of(results, parsing.SECTION))
     factors = {
         other: f"{geometric_mean(speed.values()):.1f} times"
@@ -372,5 +427,14 @@ def readme_block(results: Results) -> str:
         "Over HTTP, where the HTTP library costs most, `stream` takes this CPU time per event: "
         f"{clients}."
     )
+    by_package: dict[str, list[float]] = {}
+    for case, factor in _adopted_speed(results).items():
+        by_package.setdefault(case.partition("/")[0], []).append(factor)
+    if by_package:
+        means = (f"{name} {geometric_mean(ns):.1f}" for name, ns in by_package.items())
+        sentences += (
+            " Packages that put it in place of their own parser, with an adapter of a dozen lines "
+            f"(`benchmarks/adopters.py`), parse so many times as fast: {', '.join(means)}."
+        )
     alternative = f"Time per event of each parser as a multiple of {base}'s: shorter is faster"
     return f"![{alternative}]({CHART})\n\n{fill(sentences, 100, break_on_hyphens=False)}\n"

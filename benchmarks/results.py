@@ -31,6 +31,7 @@ def collect(
     runs: Iterable[Run],
     versions: Mapping[str, str],
     missing: Mapping[str, str],
+    adopters: Mapping[str, Any],
     scale: Mapping[str, Any],
     rules: Mapping[str, Any],
 ) -> Results:
@@ -38,6 +39,7 @@ def collect(
 
     versions: the version of each installed parser.
     missing: the reason why a parser is not installed.
+    adopters: the outcome of adopters.compare_rules for each package.
     scale: the outcome of scale.measure_scale for each loop.
     rules: the outcome of rules.broken_rules for each parser.
     """
@@ -55,6 +57,7 @@ def collect(
         "versions": dict(versions),
         "missing": dict(missing),
         "runs": [_row(run) for run in runs],
+        "adopters": dict(adopters),
         "scale": dict(scale),
         "rules": dict(rules),
     }

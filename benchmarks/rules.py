@@ -13,7 +13,7 @@ from typing import Any
 from sseparse import ServerSentEvent
 
 from .peers import Peer
-from .runs import show
+from .runs import show_all
 
 RULES = {
     "1": "invalid UTF-8 becomes U+FFFD",
@@ -50,25 +50,32 @@ def cases(*, with_retry: bool) -> Iterator[tuple[str, bytes, list[ServerSentEven
         yield case.rule, stream, events if with_retry else [replace(e, retry=None) for e in events]
 
 
-def broken_rules(peer: Peer) -> dict[str, Any]:
-    """Return the number of cases, and the parser's wrong events by case.
+def mistake(peer: Peer, stream: bytes, expected: list[ServerSentEvent]) -> tuple[str, str] | None:
+    """Return how a parser gets a stream wrong, or None.
 
-    Each stream is parsed as a whole, then byte by byte.
+    The stream is parsed as a whole, then byte by byte. The result is the cut, "" for the whole, and
+    the parser's events.
     """
+    for cut, chunks in (
+        ("", [stream]),
+        (", byte by byte", [stream[i : i + 1] for i in range(len(stream))]),
+    ):
+        try:
+            events = [peer.read(event) for event in peer.parse(chunks)]
+        except Exception as error:
+            return cut, f"raised {type(error).__name__}"
+        if events != expected:
+            return cut, show_all(events)
+    return None
+
+
+def broken_rules(peer: Peer) -> dict[str, Any]:
+    """Return the number of cases, and the parser's wrong events by case."""
     count = 0
     broken = {}
     for rule, stream, expected in cases(with_retry=peer.has_retry):
         count += 1
-        for cut, chunks in (
-            ("", [stream]),
-            (", byte by byte", [stream[i : i + 1] for i in range(len(stream))]),
-        ):
-            try:
-                events = [peer.read(event) for event in peer.parse(chunks)]
-            except Exception as error:
-                broken[rule + cut] = f"raised {type(error).__name__}"
-                break
-            if events != expected:
-                broken[rule + cut] = ", ".join(map(show, events)) or "nothing"
-                break
+        if wrong := mistake(peer, stream, expected):
+            cut, events = wrong
+            broken[rule + cut] = events
     return {"cases": count, "broken": broken}

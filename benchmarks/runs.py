@@ -193,6 +193,20 @@ def _no_collections() -> Generator[None, None, None]:
             gc.enable()
 
 
+def timed_pass(work: Callable[[Any], Any], argument: Any, count: int) -> Callable[[], float]:
+    """Return a function that does `work(argument)` once and returns nanoseconds per event.
+
+    count: the number of events.
+    """
+
+    def once() -> float:
+        start = clock()
+        work(argument)  # and free its result
+        return (clock() - start) / count
+
+    return once
+
+
 def first_difference(results: Iterable[Any], expected: Sequence[Any]) -> str:
     """Describe the first result that differs from the expected one; "" if none does."""
     nothing = object()
@@ -202,6 +216,11 @@ def first_difference(results: Iterable[Any], expected: Sequence[Any]) -> str:
             texts = ["nothing" if item is nothing else show(item) for item in pair]
             return f"event {number} is {texts[0]}, expected {texts[1]}"
     return ""
+
+
+def show_all(events: Iterable[Any]) -> str:
+    """Return a short repr of each event, or "nothing"."""
+    return ", ".join(map(show, events)) or "nothing"
 
 
 def show(event: Any) -> str:

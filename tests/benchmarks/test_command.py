@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks import report
+from benchmarks import adopters, report
+from benchmarks.fixtures import DARKAI
 from benchmarks.peers import PYTHON, MissingPeer, NodeParser, Peer, find_peers
 from benchmarks.results import ROOT, Results
 from benchmarks.runs import Effort
@@ -80,6 +81,20 @@ def test_rules_alone_need_no_node(capsys: pytest.CaptureFixture[str]) -> None:
     assert "eventsource-parser" not in output
 
 
+def test_adopters_alone_can_be_selected(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    package = adopters.Adopter(OWN, OWN, str, DARKAI)
+    monkeypatch.setattr(command, "find_peers", lambda: ([OWN], {}))
+    monkeypatch.setattr(adopters, "find_adopters", lambda _: ([package], {}))
+    assert main("--only", "adopters/*/65536") == 0
+    output = words(capsys.readouterr().out)
+    assert "Adopters: nanoseconds per event" in output
+    assert "65536-byte" in output
+    assert "one chunk per event" not in output
+    assert "decode and adecode" not in output
+
+
 def test_comparison_is_printed_last(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     row = {"section": "NDJSON", "case": "darkai.ndjson/whole", "ns": 1.0}
     earlier = tmp_path / "old.json"
@@ -94,7 +109,14 @@ def test_full_run_publishes(monkeypatch: pytest.MonkeyPatch) -> None:
     row = {"section": "NDJSON", "case": "darkai.ndjson/whole", "subject": "a", "mistake": ""}
     about = dict.fromkeys(["commit", "date", "python", "system", "processor", "decoder"], "")
     results: Results = {"about": {**about, "command": "uv run python -m benchmarks"}}
-    results |= {"runs": [row], "versions": {}, "missing": {}, "scale": {}, "rules": {}}
+    results |= {
+        "runs": [row],
+        "versions": {},
+        "missing": {},
+        "adopters": {},
+        "scale": {},
+        "rules": {},
+    }
     published: list[Results] = []
     monkeypatch.setattr(command, "run", lambda *_, **__: results)
     monkeypatch.setattr(report, "check_publishable", lambda: None)

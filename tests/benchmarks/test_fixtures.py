@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from benchmarks.fixtures import FIXTURES, NDJSON_FIXTURES, Fixture
-from sseparse import NDJSONDecoder, ServerSentEvent, SSEDecoder
+from benchmarks.fixtures import FIXTURES, NDJSON_FIXTURES, WATCH, Fixture
+from sseparse import LineDecoder, NDJSONDecoder, ServerSentEvent, SSEDecoder
 
 # The number of events of each stream, and some of the events by position.
 OPENAI = (
@@ -85,7 +85,7 @@ EVENTS: dict[str, tuple[int, dict[int, ServerSentEvent]]] = {
 
 CUT_FIXTURES = [
     pytest.param(fixture, chunking, id=f"{fixture.name}-{chunking}")
-    for fixture in (*FIXTURES, *NDJSON_FIXTURES)
+    for fixture in (*FIXTURES, *NDJSON_FIXTURES, WATCH)
     for chunking in fixture.chunkings
 ]
 
@@ -203,3 +203,14 @@ def test_ndjson_has_the_payloads_of_the_events(fixture: Fixture) -> None:
     decoder = NDJSONDecoder()
     values = [value for chunk in fixture.chunks("1024") for value in decoder.feed(chunk)]
     assert values + decoder.close() == fixture.expected
+
+
+def test_watch_has_a_pod_of_1_kib_on_each_line() -> None:
+    decoder = LineDecoder()
+    lines = [line for chunk in WATCH.chunks("65536") for line in decoder.feed(chunk)]
+    assert [line.decode() for line in lines] == WATCH.texts == list(WATCH.expected)
+    assert len(lines) == 1000
+    assert all(900 < len(line) < 1100 for line in lines)
+    event = json.loads(lines[1])
+    assert (event["type"], event["object"]["kind"]) == ("MODIFIED", "Pod")
+    assert event["object"]["metadata"]["name"] == "web-6d4b75cb6d-00002"

@@ -10,8 +10,18 @@ import pytest
 
 from benchmarks import parsing
 from benchmarks.fixtures import FIXTURES
-from benchmarks.peers import OWN, PYTHON, MissingPeer, NodeParser, Peer, find_peers
+from benchmarks.peers import (
+    COMPILED,
+    OWN,
+    PYTHON,
+    MissingPeer,
+    NodeParser,
+    Peer,
+    find_peers,
+)
 from benchmarks.rules import RULES, broken_rules, cases
+from sseparse import SSEDecoder
+from tests.support.classes import in_python
 from tests.support.rules import CASES
 
 PEERS, MISSING = find_peers()
@@ -29,6 +39,10 @@ def test_peers_are_here_or_missing() -> None:
     assert len(PEERS) + len(MISSING) == 12
     assert all(peer.version for peer in PEERS)
     assert all(MISSING.values())
+
+
+def test_own_parsers_are_the_class_in_python_and_the_compiled_one_if_there_is_one() -> None:
+    assert (COMPILED in MISSING) == (SSEDecoder is in_python(SSEDecoder))
 
 
 @pytest.mark.parametrize("peer", PEERS, ids=lambda peer: peer.name)
@@ -70,8 +84,8 @@ def test_own_parsers_break_no_rule(peer: Peer) -> None:
 
 def test_rules_have_the_numbers_of_the_cases() -> None:
     numbers = {case.rule.partition(":")[0] for case in CASES if ": " in case.rule}
-    # Rule 12 is about an option of the decoder, the last event ID; blocks are one too.
-    assert numbers - RULES.keys() == {"12", "blocks"}
+    # Rule 12 and blocks are about options of the decoder, limits are its own.
+    assert numbers - RULES.keys() == {"12", "blocks", "limit"}
     streams = {rule: stream for rule, stream, _ in cases(with_retry=True)}
     assert streams["10: retry '7' is 7"] == b"retry: 7\ndata\n\n"
     assert "10: retry '7' is 7" not in [rule for rule, _, _ in cases(with_retry=False)]

@@ -29,6 +29,11 @@ def results() -> Results:
             run("parsing", "darkai/event", "other", 0, "event 1 is nothing"),
             run("NDJSON", "darkai.ndjson/whole", "NDJSONDecoder, json", 300),
             run("NDJSON", "darkai.ndjson/whole", "by hand, json", 200),
+            run("adopters", "peer/event", "its own parser", 900),
+            run("adopters", "peer/event", "sseparse", 300),
+            run("adopters", "peer/65536", "its own parser", 800),
+            run("adopters", "peer/65536", "sseparse", 100),
+            run("adopters", "other/event", "its own parser", 0, "event 1 is nothing"),
             run("drivers", "darkai/65536", "adecode, from an async generator", 400),
             run("steps", "darkai/event, asyncio", "by hand: receive, feed, interpret", 1000),
             run("steps", "darkai/event, asyncio", "stream", 2500),
@@ -41,6 +46,15 @@ def results() -> Results:
         ],
         versions={PYTHON: "0.1.0", "peer": "2.0", "other": "1"},
         missing={"sseparse": "not compiled"},
+        adopters={
+            "peer": {
+                "changed": [
+                    {"rule": "9: id", "input": "b'id'", "theirs": "nothing", "ours": "(id='')"},
+                    {"rule": "9: NUL", "input": "b'0'", "theirs": "a", "ours": "b"},
+                ],
+                "kept": ["11: an id alone sets the ID", "11: but it is no event"],
+            }
+        },
         scale={"trio": {**scale, "slowest_to_median": 1.25}},
         rules={PYTHON: {"cases": 9, "broken": {}}, "peer": {"cases": 9, "broken": broken}},
     )
@@ -67,6 +81,12 @@ def words(text: str) -> str:
         "| other | wrong | |",
         "other gets darkai/event wrong: event 1 is nothing",
         "| decoder, loads | one chunk | | --- | ---: | | NDJSONDecoder, json | 300 ±0% |",
+        "| peer 2.0 | one chunk per event | 900 ±0% | 300 ±0% | 3.00 |",
+        "| peer 2.0 | 65536-byte chunks | 800 ±0% | 100 ±0% | 8.00 |",
+        "| other 1 | one chunk per event | wrong | | |",
+        "its own parser gets other/event wrong: event 1 is nothing",
+        "| id | peer (2) | b'id' | nothing | (id='') |",
+        "Kept by the adapters of peer: 11: an id alone sets the ID; 11: but it is no event.",
         "| adecode, from an async generator | | 400 ±0% |",
         "| darkai/event, asyncio | 1,000 ±0% | 2,500 ±0% | 2.50 | | | |",
         "| darkai/event, trio | 1,000 ±0% | 3,000 ±0% | 3.00 | | 4,000 ±0% | |",
@@ -124,12 +144,15 @@ def test_publishing_writes_the_files_and_only_the_block_of_the_readme(
     assert str(ROOT) not in text
 
 
-def test_block_of_the_readme_is_the_chart_and_three_sentences(results: Results) -> None:
+def test_block_of_the_readme_is_the_chart_and_a_few_sentences(results: Results) -> None:
     block = words(report.readme_block(results))
     assert "shorter is faster](benchmarks/results/chart.svg)" in block
     assert f"{PYTHON} is ? as fast as httpx2's and 0.2 times as fast as the fastest" in block
     assert "another parser is faster in 4 of the 4 cases." in block
-    assert block.endswith("CPU time per event: 90 µs on httpx2, 60 µs on aiohttp.")
+    assert "CPU time per event: 90 µs on httpx2, 60 µs on aiohttp." in block
+    assert block.endswith("parse so many times as fast: peer 4.9.")
+    results["runs"] = [row for row in results["runs"] if row["section"] != "adopters"]
+    assert words(report.readme_block(results)).endswith("90 µs on httpx2, 60 µs on aiohttp.")
 
 
 def test_readme_without_the_markers_is_refused(tmp_path: Path) -> None:

@@ -190,7 +190,7 @@ CASES = [
     Case("9: an id may be any text", b"id:  a:b \ndata\n\n", [Event(id=" a:b ")]),
     *(
         Case(
-            f"10: retry {value!r} is {time}",
+            f"{10 if int(value) == time else 'limit'}: retry {value!r} is {time}",
             f"retry: {value}\n".encode(),
             [],
             state={"reconnection_time": time},
