@@ -54,7 +54,9 @@ backend: Backend = OpenAI  # Incompatible types in assignment
 def test_type_checker_finds_wrong_options_and_replies(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     # Not from a file: mypy would cache it, and runs at the same time share the cache.
-    output, errors, _ = api.run(["--no-error-summary", "--hide-error-context", "-c", SNIPPET])
+    monkeypatch.setenv("MYPYPATH", "backends")
+    options = ["--strict", "--no-error-summary", "--hide-error-context", "--config-file="]
+    output, errors, _ = api.run([*options, "-c", SNIPPET])
     assert errors == ""
     messages = [line for line in output.splitlines() if ": error: " in line]
     wrong = [

@@ -130,7 +130,16 @@ def errors() -> dict[str, str]:
     # Not from a file: mypy would cache it, and runs at the same time share the cache.
     program = "\n".join([*SOURCES.splitlines(), *functions, ""])
     result = subprocess.run(
-        [sys.executable, "-m", "mypy", "--strict", "--no-error-summary", "-c", program],
+        [
+            sys.executable,
+            "-m",
+            "mypy",
+            "--strict",
+            "--no-error-summary",
+            "--config-file=",
+            "-c",
+            program,
+        ],
         cwd=ROOT,
         capture_output=True,
         text=True,
