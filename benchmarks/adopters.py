@@ -81,7 +81,7 @@ class StreamDecoder:
     """Replaces SSEDecoder in openai._streaming and in anthropic._streaming.
 
     A subclass of the client returns it from `_make_sse_decoder`. The `raw` of anthropic's events
-    stays empty: it is read only from Stream.raw_events, which has a decoder of its own.
+    is empty: only those of Stream.raw_events, which has a decoder of its own, need it.
 
     event_class: ServerSentEvent of the same module.
     """
@@ -97,7 +97,10 @@ class StreamDecoder:
 
 
 class SSEClient:
-    """Replaces sseclient.SSEClient. The encoding is UTF-8, as in the standard."""
+    """Replaces sseclient.SSEClient. The encoding is UTF-8, as in the standard.
+
+    An event without its last blank line is discarded; dispatch_at_eof=True would return it.
+    """
 
     def __init__(self, event_source: Any) -> None:
         self._event_source = event_source

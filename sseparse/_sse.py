@@ -24,7 +24,6 @@ from ._input import as_bytes, checked_options, without_bom
 
 Item = TypeVar("Item", bound=ServerSentEvent | Block | Comment | UnknownField)
 
-_COLON = 58
 _WINDOW = 65536
 _MAX_RECONNECTION_TIME = 2**63 - 1
 
@@ -267,33 +266,33 @@ class SSEDecoder(Stateful, Generic[Item]):
                     items.append(new_event(event_type, text, self._id_buffer, self._retry))
                 data = self._event_type = self._retry = None
                 size = 0
-            elif line[0] == _COLON:
+                continue
+            name, _, value = line.partition(b":")
+            value = value.removeprefix(b" ")
+            if not name:  # a comment
                 if self._comments:
-                    comment = line[1:].removeprefix(b" ")
-                    items.append(Comment(comment.decode("utf-8", "replace")))
-            else:  # "process the field"
-                size += len(line)
-                name, _, value = line.partition(b":")
-                value = value.removeprefix(b" ")
-                if name == b"data":
-                    if data is None:
-                        data = value
-                    else:
-                        if type(data) is bytes:
-                            data = bytearray(data)  # which grows in place
-                        data += b"\n"
-                        data += value
-                elif name == b"event":
-                    self._event_type = value.decode("utf-8", "replace")
-                elif name == b"id":
-                    if b"\0" not in value:
-                        self._id_buffer = value.decode("utf-8", "replace")
-                        self._has_id = blocks
-                elif name == b"retry":
-                    self._set_reconnection_time(value)
-                elif self._unknown_fields:
-                    texts = (part.decode("utf-8", "replace") for part in (name, value, line))
-                    items.append(UnknownField(*texts))
+                    items.append(Comment(value.decode("utf-8", "replace")))
+                continue
+            size += len(line)
+            if name == b"data":  # "process the field"
+                if data is None:
+                    data = value
+                else:
+                    if type(data) is bytes:
+                        data = bytearray(data)  # which grows in place
+                    data += b"\n"
+                    data += value
+            elif name == b"event":
+                self._event_type = value.decode("utf-8", "replace")
+            elif name == b"id":
+                if b"\0" not in value:
+                    self._id_buffer = value.decode("utf-8", "replace")
+                    self._has_id = blocks
+            elif name == b"retry":
+                self._set_reconnection_time(value)
+            elif self._unknown_fields:
+                texts = (part.decode("utf-8", "replace") for part in (name, value, line))
+                items.append(UnknownField(*texts))
         self._data = data
         self._size = size
         return items
