@@ -11,8 +11,8 @@
      once. Only the data of other events (several data lines, or a chunk that ends between the
      lines) is collected, as bytes, in `data`. Decoding the joined lines equals joining decoded
      lines, because an LF ends any truncated sequence.
-   - An item is a struct of four references, with no header for the garbage collector: it refers
-     only to strings and an int. The structs of the last items that were freed are used again. The
+   - An item is a struct of references, with no header for the garbage collector: its fields refer
+     only to strings and an int. Those that a decoder made are used again once they are freed. The
      default type, a type that repeats and an unchanged ID are shared strings.
    - The compiled class of an item holds its fields, and nothing more: all methods are those of
      the dataclass in _events.py, which _compiled.py copies.
@@ -56,10 +56,7 @@
 
 enum { SERVER_SENT_EVENT, BLOCK, COMMENT, UNKNOWN_FIELD, ITEM_CLASSES };
 
-typedef struct Item {
-    PyObject_HEAD
-    PyObject *fields[4];
-} Item;
+typedef struct Item Item;
 
 typedef struct {
     PyTypeObject *item_classes[ITEM_CLASSES];
@@ -73,6 +70,12 @@ typedef struct {
     PyObject *message; /* the default event type */
     PyObject *empty;
 } State;
+
+struct Item {
+    PyObject_HEAD
+    State *state; /* of the module, which the type keeps alive; NULL if it is not to be used again */
+    PyObject *fields[4];
+};
 
 /* ---- the decoders --------------------------------------------------------------------------- */
 
@@ -390,7 +393,11 @@ new_item(State *state, int class)
 {
     Item *item = state->free_items;
     if (item == NULL) {
-        return PyObject_New(Item, state->item_classes[class]);
+        item = PyObject_New(Item, state->item_classes[class]);
+        if (item != NULL) {
+            item->state = state;
+        }
+        return item;
     }
     state->free_items = (Item *)item->fields[0];
     state->free_count--;
@@ -404,8 +411,7 @@ item_dealloc(Item *self)
     for (int i = 0; i < 4; i++) {
         Py_XDECREF(self->fields[i]);
     }
-    /* An instance of a subclass is deallocated by another function, which calls this one. */
-    State *state = type->tp_dealloc == (destructor)item_dealloc ? PyType_GetModuleState(type) : NULL;
+    State *state = self->state;
     if (state != NULL && state->free_count < FREE_ITEMS) {
         self->fields[0] = (PyObject *)state->free_items;
         state->free_items = self;
