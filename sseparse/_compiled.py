@@ -42,9 +42,9 @@ class Stateful:
 
 
 def compiled(cls: Class) -> Class:
-    """Return the compiled class for `cls`, or `cls` itself where none can be used.
+    """Return the compiled class for `cls`, or `cls` if there is none.
 
-    cls: a decoder, or the dataclass of an item. The compiled class has it as `__wrapped__`.
+    cls: a decoder, or the dataclass of an item; kept as `__wrapped__`.
     """
     if _make is None:
         return cls
@@ -73,12 +73,12 @@ def _make_item(cls: Any) -> Any:
 
 
 def _make_decoder(cls: Any) -> Any:
-    """Return the compiled class: only the docstrings are those of the class in Python."""
+    """Return the compiled class, with the docstrings of the class in Python."""
     public = {name: value for name, value in cls.__dict__.items() if name[0] != "_"}
     # `help` and `inspect` take the docstring of a method from a base.
     documented = type(cls.__name__, (), public | {"__slots__": ()})
     made = _make(cls.__name__, documented, " ".join(cls.__slots__))
     made.__doc__ = cls.__doc__
-    # Where a pickle finds it now.
+    # pickle looks the class up by its qualified name.
     cls.__qualname__ += ".__wrapped__"
     return made

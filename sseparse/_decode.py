@@ -20,9 +20,9 @@ from inspect import iscoroutinefunction
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar, cast, overload
 
 from ._decoders import Decoder
-from ._errors import LocalProtocolError, RemoteProtocolError
+from ._errors import IncompleteStream, LocalProtocolError, RemoteProtocolError
 from ._events import ServerSentEvent
-from ._responses import default_decoder, expect_decoded
+from ._responses import default_decoder, expect_decoded, head_of
 
 T = TypeVar("T")
 
@@ -143,13 +143,20 @@ def _chunks(source: Any) -> Iterator[Any]:
     # read1 returns the bytes that are there; read waits until it has all it was asked for.
     read = getattr(source, "read1", None) or getattr(source, "read", None)
     if read is not None and not iscoroutinefunction(read):
-        return iter(lambda: read(_CHUNK), b"")
+        return _whole(iter(lambda: read(_CHUNK), b""), source)
     if hasattr(source, "__iter__") and not isinstance(source, str):
         return iter(source)
     raise TypeError(
         f"source must be bytes, an iterable of bytes or a binary file, got {type(source).__name__}:"
         " adecode() takes asynchronous sources"
     )
+
+
+def _whole(chunks: Iterator[Any], source: Any) -> Iterator[Any]:
+    yield from chunks
+    # read1 of http.client accepts any end, but `length` counts what is left of the Content-Length.
+    if head_of(source) is not None and getattr(source, "length", None):
+        raise IncompleteStream
 
 
 def _requests_chunks(response: Any) -> Iterator[Any]:

@@ -45,7 +45,8 @@ _DECODERS: dict[str, type[AnyDecoder]] = {
 
 def essence(content_type: str | None) -> str:
     """Return the media type of a Content-Type field in lower case, without parameters."""
-    return (content_type or "").partition(";")[0].strip(" \t").lower()
+    # A field that is sent twice arrives joined by a comma, and the last one counts.
+    return (content_type or "").rpartition(",")[2].partition(";")[0].strip(" \t").lower()
 
 
 def decoder_for(content_type: str | None) -> AnyDecoder:

@@ -42,6 +42,8 @@ def encode_event(
         lines.append(f"id: {id}")
     if retry is not None:
         expect_type("retry", retry, int, "an int or None")
+        if isinstance(retry, bool):
+            raise TypeError("retry must be an int or None, got bool")
         if not 0 <= retry < 2**63:
             raise ValueError(f"retry must be from 0 to 2**63 - 1, got {retry}")
         lines.append(f"retry: {retry:d}")

@@ -39,14 +39,12 @@ class ServerSentEvent:
 @compiled
 @dataclass(frozen=True, slots=True)
 class Block:
-    """The fields of one block, as the block itself has them: None for a field it does not have.
+    """The fields of one block, at least one; None for a field that the block lacks.
 
     event: the event type, "" included.
     data: the data lines, joined by LF.
-    id: the event ID, "" included; one with NUL does not count.
-    retry: the reconnection time in milliseconds; one that is no number does not count.
-
-    A block has at least one of these; the standard dispatches an event only for those with data.
+    id: the event ID, "" included. None if it contains NUL.
+    retry: the reconnection time in milliseconds. None if it is not a number.
     """
 
     event: str | None = None

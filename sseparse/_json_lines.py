@@ -4,7 +4,7 @@ Both cut the bytes into texts and leave the JSON to `loads`. They differ in the 
 text begins and ends. TextDecoder, their common part, serves JSONValuesDecoder too.
 """
 
-# NDJSONDecoder reads how LineDecoder has counted.
+# NDJSONDecoder reads the offsets and line numbers of LineDecoder.
 # pyright: reportPrivateUsage=false
 # ruff: noqa: SLF001
 
@@ -91,7 +91,7 @@ class TextDecoder(ABC, Generic[T]):
     def close(self) -> list[T]:
         """End the stream, and return the value that its end completes, if any.
 
-        Raises InvalidJSON. Closing again, or after an error, does nothing.
+        Raises InvalidJSON and EventTooLarge. Closing again, or after an error, does nothing.
         """
         values: list[T] = []
         if not self._over:
@@ -236,8 +236,7 @@ class NDJSONDecoder(TextDecoder[T]):
     def _finish(self, values: list[T]) -> None:
         # These were too few bytes for a byte order mark.
         self._lines.feed(self._head or b"")
-        for line in self._lines.close():
-            self._load_lines([line[:-1] if line[-1:] in ("\r", b"\r") else line], b"", values)
+        self._load_lines(self._lines.close(), b"", values)
 
     def _without_bom(self, head: bytearray, data: bytes) -> bytes:
         size = len(head) + len(data)
@@ -392,7 +391,7 @@ class JSONSeqDecoder(TextDecoder[T]):
             self._depth -= skeleton.count(bracket)
         self._text += b"\n"
         self._line_start = len(self._text)
-        # White space may come before a text; with no RS before it, it is none.
+        # White space after an RS belongs to the text. Without an RS it is dropped.
         if self._blank != self._begun and self._depth <= 0:
             self._end_text(values)
 

@@ -81,7 +81,10 @@ class LineDecoder(Stateful):
         # The CR may have come with an earlier chunk.
         if b"\r" in data or (lines and lines[0].endswith(b"\r")):
             lines = [line.removesuffix(b"\r") for line in lines]
+        # Until the lines are returned: after a MemoryError, for example, some are lost.
+        self._over = "a failure"
         returned = self._end_lines(lines)
+        self._over = ""
         if too_large:
             self._over = "EventTooLarge"
             error = EventTooLarge(self._limit)
@@ -115,7 +118,7 @@ class LineDecoder(Stateful):
             except UnicodeDecodeError:
                 self._plain = False
                 return [_decoded(line) for line in lines]
-        # Of all that it compares, min is the first and max the last character.
+        # The smallest line has the smallest first byte, the largest line the largest.
         self._plain = min(lines) >= b"!" and max(lines) < b"\x7f"
         return returned
 

@@ -1,4 +1,4 @@
-"""The head of an HTTP response, of whatever library: it says how the body is to be decoded."""
+"""The head of an HTTP response, of any library: it chooses the decoder."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, NoReturn, cast
 
 from ._decoders import Decoder, decoder_for
 from ._errors import UnexpectedResponse
+from ._input import as_bytes
 from ._sse import SSEDecoder
 
 _MAX_BODY = 65536
@@ -35,7 +36,7 @@ def head_of(source: Any) -> Head | None:
 def default_decoder(source: Any) -> Decoder[Any]:
     """Return the decoder for a source: that of a response's media type, or an SSEDecoder.
 
-    For a response that has no success or no known media type, it raises UnexpectedResponse.
+    The decoder raises UnexpectedResponse if the status is not 2xx or the media type is unknown.
     """
     head = head_of(source)
     if head is None:
@@ -49,7 +50,7 @@ def default_decoder(source: Any) -> Decoder[Any]:
 
 
 def expect_decoded(source: Any) -> None:
-    """Raise ValueError if the body, read as it is, would come with its content encoding."""
+    """Raise ValueError for a body in a content encoding that its library does not decode."""
     head = head_of(source)
     encoding = "" if head is None else head.headers.get("content-encoding", "")
     # urllib3 can undo it.
@@ -62,10 +63,7 @@ def expect_decoded(source: Any) -> None:
 
 
 class _Refusal:
-    """The decoder of a response that is no stream: it raises UnexpectedResponse.
-
-    Of the body it waits for one chunk alone: the body may never end.
-    """
+    """Raises UnexpectedResponse with the first chunk of the body, which may never end."""
 
     def __init__(self, head: Head, remedy: str | None = None) -> None:
         self._head = head
@@ -73,7 +71,7 @@ class _Refusal:
 
     def feed(self, data: bytes | bytearray | memoryview, /) -> list[Any]:
         if len(data) > 0:
-            self._refuse(bytes(data[:_MAX_BODY]))
+            self._refuse(as_bytes(data)[:_MAX_BODY])
         return []
 
     def close(self) -> list[Any]:

@@ -13,7 +13,8 @@
      lines, because an LF ends any truncated sequence.
    - An item is a struct of references, with no header for the garbage collector: its fields refer
      only to strings and an int. Those that a decoder made are used again once they are freed. The
-     default type, a type that repeats and an unchanged ID are shared strings.
+     default type, a type that repeats and an unchanged ID are shared strings. A cycle through an
+     item that a caller makes of other objects is never collected.
    - The compiled class of an item holds its fields, and nothing more: all methods are those of
      the dataclass in _events.py, which _compiled.py copies.
    - No allocation is larger than the chunk, the limit, or a constant factor of these.
@@ -44,8 +45,9 @@
 /* An idle decoder keeps no buffer larger than this. */
 #define IDLE_CAPACITY 64
 #define LONGEST_REMEMBERED_TYPE 64
-/* Freed items that are kept for the next ones: more than a chunk of 64 KiB has. Without the GIL,
-   threads would have to share them. */
+/* Freed items that are kept for the next ones: 224 KiB at most. With 1024, an event of the
+   benchmark parsing/darkai/65536 takes a tenth longer. Without the GIL, threads would have to share
+   them. */
 #ifdef Py_GIL_DISABLED
 #define FREE_ITEMS 0
 #elif !defined(FREE_ITEMS)
@@ -73,7 +75,7 @@ typedef struct {
 
 struct Item {
     PyObject_HEAD
-    State *state; /* of the module, which the type keeps alive; NULL if it is not to be used again */
+    State *state; /* of the module, which the type keeps alive; NULL if made in Python */
     PyObject *fields[4];
 };
 
@@ -969,7 +971,8 @@ decoder_setstate(Decoder *self, PyObject *state)
     if (!PyArg_ParseTuple(state, "ppppz#pOpUUnsO&O&ny#p:__setstate__", &after_cr, &at_start,
                           &options.blocks, &options.comments, &data, &data_size,
                           &options.dispatch_at_eof, &event_type, &has_id, &id_buffer,
-                          &last_event_id, &options.limit, &reason, as_time, &reconnection_time, as_time, &retry, &size, &tail, &tail_size,
+                          &last_event_id, &options.limit, &reason, as_time, &reconnection_time,
+                          as_time, &retry, &size, &tail, &tail_size,
                           &options.unknown_fields)) {
         return NULL;
     }
@@ -1017,7 +1020,7 @@ reduce(PyObject *self, PyObject *Py_UNUSED(ignored))
     if (import_from("copyreg", "__newobj__", &new_object) < 0) {
         return NULL;
     }
-    /* A subclass may have a state of its own. */
+    /* A subclass may override __getstate__. */
     return Py_BuildValue("N(O)N", new_object, Py_TYPE(self),
                          PyObject_CallMethod(self, "__getstate__", NULL));
 }
@@ -1221,6 +1224,9 @@ line_decoder_close(LineDecoder *self, PyObject *Py_UNUSED(ignored))
             Py_CLEAR(lines);
         }
         release(&self->tail);
+    }
+    if (lines == NULL) {
+        self->over = FAILED;
     }
     END_EXCLUSIVE(self);
     return lines;
@@ -1453,8 +1459,8 @@ make(PyObject *module, PyObject *args)
         }
         return made;
     }
-    return PyErr_Format(PyExc_ImportError, "%U has other slots: was this built for another version?",
-                        name);
+    return PyErr_Format(PyExc_ImportError,
+                        "%U has other slots: was this built for another version?", name);
 }
 
 static PyMethodDef speedups_methods[] = {

@@ -1,4 +1,4 @@
-"""The command `decode`: a decoder on the command line."""
+"""The command `decode`: print the items of a stream as lines of JSON."""
 
 from __future__ import annotations
 
@@ -93,15 +93,18 @@ def _print_values(file: BinaryIO, decoder: sseparse.Decoder[Any]) -> None:
 
 
 def _print_events(file: BinaryIO, limit: int) -> None:
-    decoder = sseparse.SSEDecoder(max_event_size=limit, comments=True, unknown_fields=True)
+    decoder = sseparse.SSEDecoder(
+        max_event_size=limit, blocks=True, comments=True, unknown_fields=True
+    )
     found: set[type] = set()
+    last_event_id = ""
     for item in sseparse.decode(file, decoder):
         found.add(type(item))
-        if isinstance(item, sseparse.ServerSentEvent):
-            print_json(item)
-    # An ID or a reconnection time may come without an event.
-    if decoder.last_event_id or decoder.reconnection_time is not None:
-        found.add(sseparse.ServerSentEvent)
+        if isinstance(item, sseparse.Block):
+            last_event_id = last_event_id if item.id is None else item.id
+            if item.data is not None:
+                event = item.event or "message"
+                print_json(sseparse.ServerSentEvent(event, item.data, last_event_id, item.retry))
     if found == {sseparse.UnknownField}:
         raise click.ClickException(f"found no line of an event stream: {_FOR_JSON}")
     if decoder.incomplete:

@@ -98,7 +98,7 @@ class Driver(Generic[T]):
     async def open(self) -> None:
         """Step until a stream is open, or has been.
 
-        Raises what ended the attempts.
+        Raises the error that ended the attempts.
         """
         while self._attempts.state not in (State.OPEN, State.CLOSED):
             await self.step()
@@ -108,7 +108,7 @@ class Driver(Generic[T]):
     async def step(self) -> None:
         """Take one step of Attempts, or await that of another task; with items here, a checkpoint.
 
-        Raises what ended the attempts, StopAsyncIteration for a good end.
+        Raises the error that ended the attempts, StopAsyncIteration for a good end.
         """
         attempts = self._attempts
         if self._in_use and not self._items:

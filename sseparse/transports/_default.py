@@ -1,4 +1,4 @@
-"""The transport of a client that was given none."""
+"""The default transport."""
 
 from __future__ import annotations
 

@@ -128,7 +128,8 @@ class TestDecode:
         assert result.exit_code == 1
 
     @pytest.mark.parametrize(
-        "stream", [b"", b": ping\n", b"id: 1\n\nx\n", b"retry: 1\nx\n", b"data\n\nx\n"]
+        "stream",
+        [b"", b": ping\n", b"id: 1\n\nx\n", b"retry: 1\n\nx\n", b"data\n\nx\n", b"event: a\n\nx\n"],
     )
     def test_an_event_stream_gets_no_hint(self, run: Run, stream: bytes) -> None:
         result = run("decode", stdin=stream)

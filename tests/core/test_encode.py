@@ -103,6 +103,7 @@ def test_injection_is_refused(arguments: dict[str, Any], why: str) -> None:
         ({"event": 5}, "event must be a str or None, got int"),
         ({"id": 5}, "id must be a str or None, got int"),
         ({"retry": "5"}, "retry must be an int or None, got str"),
+        ({"retry": True}, "retry must be an int or None, got bool"),
     ],
     ids=repr,
 )

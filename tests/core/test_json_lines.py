@@ -673,7 +673,6 @@ class TestReturn:
             1,
         )
         assert isinstance(third, InvalidJSON)
-        assert isinstance(InvalidJSON("", b"").__cause__, type(None))
 
     def test_their_cause_is_that_of_loads(self) -> None:
         [item] = NDJSONDecoder(errors="return").feed(b"{\n")

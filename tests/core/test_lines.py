@@ -85,7 +85,7 @@ def test_lines_are_those_of_the_whole_stream_whatever_the_cuts(
 
 @every_class
 @given(st.lists(json_streams, max_size=6), limits)
-def test_what_ndjson_is_told_is_true(
+def test_line_numbers_and_offsets_are_those_of_the_stream(
     line_class: LineClass, chunks: list[bytes], limit: int | None
 ) -> None:
     decoder: Any = line_class(max_line_size=limit, _text=True)
@@ -116,7 +116,9 @@ def test_both_classes_have_the_same_state(
 ) -> None:
     one: Any = LineDecoder(max_line_size=limit, _text=is_text)
     other: Any = in_python(LineDecoder)(max_line_size=limit, _text=is_text)
-    if observe_feed(one, chunks) != observe_feed(other, chunks) or one.__getstate__()[4]:
+    outcome = observe_feed(one, chunks)
+    assert observe_feed(other, chunks) == outcome
+    if outcome[1]:  # it is over
         return
     assert one.__getstate__() == other.__getstate__()
     continued = in_python(LineDecoder)()
@@ -195,7 +197,7 @@ def test_any_bytes_are_taken(line_class: LineClass) -> None:
 
 @every_class
 @pytest.mark.parametrize("wrong", ["a\n", None, 7])
-def test_what_is_no_bytes_is_refused(line_class: LineClass, wrong: Any) -> None:
+def test_text_is_refused(line_class: LineClass, wrong: Any) -> None:
     with pytest.raises(TypeError, match="data must be bytes, bytearray or memoryview, got"):
         line_class().feed(wrong)
 
@@ -240,3 +242,17 @@ def test_what_is_no_state_is_refused(change: dict[str, Any]) -> None:
     with pytest.raises(TypeError, match="state must be a tuple, got NoneType"):
         decoder.__setstate__(None)
     assert decoder.feed(b"a\n") == [b"a"]
+
+
+def test_decoder_in_python_does_not_go_on_after_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: object, lines: list[bytes]) -> None:
+        raise MemoryError
+
+    cls = in_python(LineDecoder)
+    decoder = cls()
+    with monkeypatch.context() as patch:
+        patch.setattr(cls, "_end_lines", fail)
+        with pytest.raises(MemoryError):
+            decoder.feed(b"a\n")
+    with pytest.raises(LocalProtocolError, match="after a failure"):
+        decoder.feed(b"b\n")

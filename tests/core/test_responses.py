@@ -61,6 +61,11 @@ class Handler(BaseHTTPRequestHandler):
                 self.respond(200, None, BODY)
             case "/json-lines":
                 self.respond(200, "application/x-ndjson", b'{"a": 1}\n2\n')
+            case "/twice":
+                self.respond(200, "text/event-stream, text/event-stream", BODY)
+            case "/cut":
+                self.respond(200, "application/x-ndjson", b"1\n2\n", size=100)
+                self.close_connection = True
             case "/empty":
                 self.respond(200, "application/json", b"")
             case "/gzip":
@@ -97,7 +102,7 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header("Connection", "close")
             self.close_connection = True
         else:
-            self.send_header("Content-Length", str(len(body)))
+            self.send_header("Content-Length", str(len(body) if size < 0 else size))
         self.end_headers()
         self.wfile.write(body)
 
@@ -213,6 +218,21 @@ def test_decoder_takes_the_bytes_as_they_are(opener: Opener, server: Server) -> 
         assert list(decode(response, SSEDecoder())) == EVENTS
     with opener(server.url("/json-lines")) as response:
         assert list(decode(response, NDJSONDecoder())) == [{"a": 1}, 2]
+
+
+@all_responses
+def test_last_media_type_counts(opener: Opener, server: Server) -> None:
+    with opener(server.url("/twice")) as response:
+        assert list(decode(response)) == EVENTS
+
+
+@all_responses
+def test_body_that_is_cut_does_not_look_finished(opener: Opener, server: Server) -> None:
+    with opener(server.url("/cut")) as response:
+        values = decode(response)
+        assert [next(values), next(values)] == [1, 2]
+        with pytest.raises(Exception, match=r"(?i)incomplete|peer closed|ended before"):
+            next(values)
 
 
 @all_responses
