@@ -13,24 +13,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import product, zip_longest
+from types import SimpleNamespace
 from typing import Any
 
 from sseparse import Comment, IncompleteStream, UnknownField
 from sseparse.client import Attempts, Limits, State
 from sseparse.transports import Request
 
-from ._contract import (
-    Backend,
-    BackendError,
-    Delta,
-    Finish,
-    Messages,
-    Reasoning,
-    Reply,
-    Text,
-    ToolCall,
-    Usage,
-)
+from ._contract import Backend, BackendError, Delta, Finish, Reasoning, Reply, Text, ToolCall, Usage
 from ._exchange import Exchange
 
 __all__ = ["Outcome", "check", "receive"]
@@ -148,21 +138,13 @@ def check(
     return whole
 
 
-class _Keyless:
-    """The backend with a request that needs no key: only its replies are tested."""
-
-    def __init__(self, backend: Backend) -> None:
-        self.name = backend.name
-        self.default_model = backend.default_model
-        self.models = backend.models
-        self.reply = backend.reply
-
-    def request(self, messages: Messages, *, model: str | None = None, **options: Any) -> Request:
+def _streaming(backend: Backend, content_type: str) -> Attempts[Delta]:
+    # Not the backend's own, which may need a key.
+    def request(*_: Any, **__: Any) -> Request:
         return Request("POST", "http://127.0.0.1/")
 
-
-def _streaming(backend: Backend, content_type: str) -> Attempts[Delta]:
-    attempts = Attempts(Exchange(_Keyless(backend), ""), Limits())
+    keyless: Any = SimpleNamespace(default_model="", request=request, reply=backend.reply)
+    attempts = Attempts(Exchange(keyless, ""), Limits())
     attempts.receive_response(200, {"content-type": content_type})
     _expect(attempts.state is State.OPEN, f"reply({content_type!r}) raises ValueError")
     return attempts
@@ -211,16 +193,15 @@ def _expect_replies(backend: Backend, content_type: str) -> None:
 
 
 def _expect_requests(backend: Backend) -> None:
-    prompts: list[Messages] = ["Hi", [{"role": "user", "content": "Hi"}]]
+    prompts: list[Any] = ["Hi", [{"role": "user", "content": "Hi"}]]
     for messages, model in product(prompts, (None, backend.default_model)):
         try:
             request: Any = backend.request(messages, model=model)
         except ValueError:  # it may need a key
             continue
         except TypeError as error:
-            raise AssertionError(
-                f"request({messages!r}, model={model!r}) raises {error!r}"
-            ) from error
+            how = f"request({messages!r}, model={model!r}) raises {error!r}"
+            raise AssertionError(how) from error
         _expect(isinstance(request, Request), f"request() must return a Request, got {request!r}")
     try:
         backend.request("Hi", no_such_option=True)
@@ -230,37 +211,24 @@ def _expect_requests(backend: Backend) -> None:
 
 
 def _expect_outcome(whole: Outcome, text: str, raises: type[Exception] | None) -> None:
-    if raises is None:
-        how = f"the body must be a complete reply, but raises {whole.error!r}"
-        _expect(whole.error is None, how, whole.error)
-    else:
-        how = f"the body must raise {raises.__name__}, but raises {whole.error!r}"
-        _expect(isinstance(whole.error, raises), how, whole.error)
-    for delta in whole.deltas:
-        _expect(
-            _is_delta(delta),
-            f"deltas must be Text, Reasoning, ToolCall, Usage or Finish, got {delta!r}",
-        )
+    rule = "be a complete reply" if raises is None else f"raise {raises.__name__}"
+    how = f"the body must {rule}, but raises {whole.error!r}"
+    _expect(isinstance(whole.error, raises or type(None)), how, whole.error)
+    untyped: Any = whole.deltas
+    for delta in untyped:
+        how = f"deltas must be Text, Reasoning, ToolCall, Usage or Finish, got {delta!r}"
+        _expect(isinstance(delta, Delta), how)
     _expect(whole.text == text, f"the text must be {text!r}, got {whole.text!r}")
     numbers = [delta.index for delta in whole.deltas if isinstance(delta, ToolCall)]
-    _expect(
-        numbers == list(range(len(numbers))),
-        f"tool calls must be numbered from 0, got {numbers}",
-    )
-
-
-def _is_delta(item: object) -> bool:
-    # An untyped backend may return anything.
-    return isinstance(item, Delta)
+    how = f"tool calls must be numbered from 0, got {numbers}"
+    _expect(numbers == list(range(len(numbers))), how)
 
 
 def _expect_finish_last(reply: Reply[Any], body: bytes) -> None:
     for deltas in map(list, _steps(reply, body)):
         if any(isinstance(delta, Finish) for delta in deltas):
-            last = deltas[-1]
-            _expect(
-                isinstance(last, Finish), f"Finish must be the last delta, got {last!r} after it"
-            )
+            how = f"Finish must be the last delta, got {deltas[-1]!r} after it"
+            _expect(isinstance(deltas[-1], Finish), how)
             return
 
 
@@ -277,30 +245,23 @@ def _expect_same(outcome: Outcome, expected: Outcome, how: str, otherwise: str) 
     for number, (one, other) in enumerate(pairs):
         # Errors are compared by their repr: exceptions have no equality.
         if one != other and repr(one) != repr(other):
-            raise AssertionError(
-                f"the deltas {how} are not those {otherwise}: delta {number} is {one!r}, not "
-                f"{other!r}"
-            ) from outcome.error
+            words = f"the deltas {how} are not those {otherwise}: delta {number} is {one!r}, not"
+            raise AssertionError(f"{words} {other!r}") from outcome.error
 
 
 def _expect_incomplete(early: Outcome, whole: Outcome, position: int) -> None:
     how = f"a body that ends after {position} bytes"
     content, expected = _content(early), _content(whole)
     if early.error is None:
-        _expect(
-            position > 0 and content == expected,
-            f"{how} must be incomplete, but looks finished with the text {early.text!r}",
-        )
+        how += f" must be incomplete, but looks finished with the text {early.text!r}"
+        _expect(position > 0 and content == expected, how)
         return
-    _expect(
-        isinstance(early.error, IncompleteStream) or repr(early.error) == repr(whole.error),
-        f"{how} must raise IncompleteStream, but raises {early.error!r}",
-        early.error,
-    )
+    if not isinstance(early.error, IncompleteStream):
+        words = f"{how} must raise IncompleteStream, but raises {early.error!r}"
+        _expect(repr(early.error) == repr(whole.error), words, early.error)
     for some, every in zip(content, expected, strict=True):
-        _expect(
-            every[: len(some)] == some, f"{how} must have the start of {every!r}, but has {some!r}"
-        )
+        words = f"{how} must have the start of {every!r}, but has {some!r}"
+        _expect(every[: len(some)] == some, words)
 
 
 def _content(outcome: Outcome) -> tuple[str, str, tuple[ToolCall, ...]]:
@@ -310,12 +271,7 @@ def _content(outcome: Outcome) -> tuple[str, str, tuple[ToolCall, ...]]:
 
 
 def _expect_error(outcome: Outcome, before: Outcome, how: str) -> None:
-    _expect(
-        isinstance(outcome.error, BackendError),
-        f"{how} the reply must raise BackendError, but raises {outcome.error!r}",
-        outcome.error,
-    )
-    _expect(
-        outcome.text == before.text,
-        f"{how} the text must be {before.text!r}, as without it, but is {outcome.text!r}",
-    )
+    words = f"{how} the reply must raise BackendError, but raises {outcome.error!r}"
+    _expect(isinstance(outcome.error, BackendError), words, outcome.error)
+    words = f"{how} the text must be {before.text!r}, as without it, but is {outcome.text!r}"
+    _expect(outcome.text == before.text, words)
