@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import re
 import socket
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapping
 from dataclasses import dataclass
 from importlib import import_module
-from types import TracebackType
+from itertools import count
 from typing import Any, Literal
 
 import anyio
@@ -33,6 +33,9 @@ _STOP_TIMEOUT = 5.0
 _Message = MutableMapping[str, Any]
 _Receive = Callable[[], Awaitable[Any]]
 _Send = Callable[[Any], Awaitable[None]]
+# Status, media type and parts: bytes to send, b"" for a pause, or an exception that drops the
+# connection.
+_Response = tuple[int, bytes, Iterable[bytes | Exception]]
 
 
 @dataclass(frozen=True)
@@ -80,27 +83,10 @@ class DemoApp:
             tasks.cancel_scope.cancel()
 
     async def _respond(self, body: bytes, send: _Send) -> None:
-        if self.html:
-            page = b"<!doctype html><title>Welcome</title><h1>Nothing to see here</h1>"
-            await _send_page(send, 200, b"text/html; charset=utf-8", page)
-            return
-        if self.status != 200:
-            error = {"error": {"message": "The demo server was told to refuse.", "code": "demo"}}
-            await _send_page(send, self.status, b"application/json", msgspec.json.encode(error))
-            return
-        try:
-            query = msgspec.json.decode(body, type=_Query)
-        except (msgspec.MsgspecError, RecursionError) as problem:
-            error = {"error": {"message": f"invalid request: {problem}"}}
-            await _send_page(send, 400, b"application/json", msgspec.json.encode(error))
-            return
-        if query.model not in DarkAI.models:
-            error = {"error": {"message": f"unknown model {query.model!r}"}}
-            await _send_page(send, 404, b"application/json", msgspec.json.encode(error))
-            return
-        headers = [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-store")]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        for part in self._parts(query):
+        status, content_type, parts = self._response(body)
+        headers = [(b"content-type", content_type), (b"cache-control", b"no-store")]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        for part in parts:
             if isinstance(part, Exception):
                 raise part
             if part:
@@ -110,16 +96,26 @@ class DemoApp:
                 await anyio.sleep(self.pause)
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
+    def _response(self, body: bytes) -> _Response:
+        if self.html:
+            page = b"<!doctype html><title>Welcome</title><h1>Nothing to see here</h1>"
+            return 200, b"text/html; charset=utf-8", [page]
+        if self.status != 200:
+            return _error(self.status, "The demo server was told to refuse.", code="demo")
+        try:
+            query = msgspec.json.decode(body, type=_Query)
+        except (msgspec.MsgspecError, RecursionError) as problem:
+            return _error(400, f"invalid request: {problem}")
+        if query.model not in DarkAI.models:
+            return _error(404, f"unknown model {query.model!r}")
+        return 200, b"text/event-stream", self._parts(query)
+
     def _parts(self, query: _Query) -> Iterator[bytes | Exception]:
-        """Yield bytes to send, b"" for a pause, or an exception that drops the connection."""
         tokens = _answer(query)
         for number, token in enumerate(tokens):
             if number == self.drop_after:
                 yield ConnectionError("the demo server was told to drop the connection")
-            while number == self.stall_after:
-                yield b""
-                yield encode_comment("ping")
-            for _ in range(self.pings):
+            for _ in count() if number == self.stall_after else range(self.pings):
                 yield b""
                 yield encode_comment("ping")
             yield b""
@@ -157,10 +153,9 @@ def _event(name: str, data: dict[str, str]) -> bytes:
     return encode_event(msgspec.json.encode({"event": name, "data": data}).decode())
 
 
-async def _send_page(send: _Send, status: int, content_type: bytes, body: bytes) -> None:
-    headers = [(b"content-type", content_type), (b"content-length", b"%d" % len(body))]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body, "more_body": False})
+def _error(status: int, message: str, **fields: str) -> _Response:
+    error = {"error": {"message": message, **fields}}
+    return status, b"application/json", [msgspec.json.encode(error)]
 
 
 async def _wait_for_disconnect(receive: _Receive, scope: anyio.CancelScope) -> None:
@@ -196,12 +191,7 @@ class DemoServer:
         self._tasks.start_soon(self._serve)
         return self
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *exception: object) -> None:
         self._stop.set()
         self._tasks.cancel_scope.shield = True
         self._serving.deadline = anyio.current_time() + _STOP_TIMEOUT
