@@ -12,16 +12,7 @@ from sseparse import IncompleteStream, LocalProtocolError, RemoteProtocolError, 
 from sseparse.client import LimitName, ResponseState, State, Verdict
 from sseparse.transports import Request
 
-from ._contract import (
-    Backend,
-    BackendError,
-    Delta,
-    Finish,
-    Messages,
-    Reply,
-    Text,
-    Usage,
-)
+from ._contract import Backend, BackendError, Delta, Finish, Messages, Reply, Text, Usage
 
 # In seconds: the longest wait before the first retry, doubled for each further one up to the last.
 _FIRST_WAIT = 0.5
@@ -94,8 +85,6 @@ class Exchange:
         self._longest_wait = _FIRST_WAIT
         self._reply: Reply[Any]
         self._text = StringIO()
-        # Whether anything of the reply has been handed out.
-        self._begun = False
         # The backend's error for this media type.
         self._unreadable: ValueError | None = None
 
@@ -147,8 +136,7 @@ class Exchange:
         if opened:
             return self._retry(self._incomplete(error))
         if isinstance(error, TimeoutError):
-            limit = self._request.connect_timeout
-            timeout = ReplyTimeout(0.0 if limit is None else limit, "connect")
+            timeout = ReplyTimeout(self._request.connect_timeout or 0.0, "connect")
             timeout.__cause__ = error
             error = timeout
         return self._retry(error)
@@ -167,7 +155,7 @@ class Exchange:
         events: list[Any],
         error: Exception | None = None,
     ) -> tuple[list[Delta], Verdict | None]:
-        """Return the deltas of `events`, up to Finish; `error` is what follows them."""
+        """Return the deltas of `events`, up to Finish; `error` follows the events."""
         taken: list[Delta] = []
         try:
             for event in events:
@@ -186,12 +174,10 @@ class Exchange:
         except Exception as failure:  # the backend's own: raised later, after the deltas before it
             error = failure
         if taken:
-            self._begun = True
-        if error is None:
-            return taken, None
+            self._retries = 0
         if isinstance(error, BackendError):
             error.text = self.text
-        return taken, Verdict(error)
+        return taken, None if error is None else Verdict(error)
 
     def _incomplete(self, cause: Exception | None) -> IncompleteStream:
         error = IncompleteStream(self.text)
@@ -199,7 +185,7 @@ class Exchange:
         return error
 
     def _retry(self, error: Exception, at_least: float = 0.0) -> Verdict:
-        if self._begun or self._retries == 0:
+        if self._retries == 0:
             return Verdict(error)
         self._retries -= 1
         self.progress = 0
