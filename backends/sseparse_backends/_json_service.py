@@ -127,12 +127,16 @@ class Service:
 
         Raises ValueError for another media type than text/event-stream.
         """
-        if not isinstance(decoder_for(content_type), SSEDecoder):
-            raise ValueError(
-                f"{type(self).__name__} replies with text/event-stream, not {content_type!r}"
-            )
+        expect_content_type(self, content_type, "text/event-stream")
         # GPUStack and llama.cpp's older servers send an error as a field line.
         return SSEDecoder(max_event_size=self.max_event_size, unknown_fields=True)
+
+
+def expect_content_type(backend: Any, content_type: str, media_type: str) -> None:
+    """Raise ValueError for a Content-Type whose decoder is not the media type's."""
+    if type(decoder_for(content_type)) is not type(decoder_for(media_type)):
+        name = type(backend).__name__
+        raise ValueError(f"{name} replies with {media_type}, not {content_type!r}")
 
 
 def check_types(instance: Any) -> None:

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 
-from sseparse import InvalidJSON, ServerSentEvent, SSEDecoder, decoder_for
+from sseparse import InvalidJSON, ServerSentEvent, SSEDecoder
 from sseparse.transports import Request
 
 from ._contract import BackendError, Delta, Finish, Messages, Text
 from ._json_events import decode_leniently
-from ._json_service import check_types, check_url, conversation, join_url
+from ._json_service import check_types, check_url, conversation, expect_content_type, join_url
 
 if TYPE_CHECKING:
     from ._stream import ReplyStream
@@ -93,8 +93,7 @@ class DarkAI:
 
     def reply(self, content_type: str) -> _Reply:
         """See Backend.reply."""
-        if not isinstance(decoder_for(content_type), SSEDecoder):
-            raise ValueError(f"DarkAI replies with text/event-stream, not {content_type!r}")
+        expect_content_type(self, content_type, "text/event-stream")
         return _Reply(SSEDecoder(max_event_size=self.max_event_size), self.strict)
 
     @classmethod

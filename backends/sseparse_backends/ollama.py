@@ -13,12 +13,12 @@ from typing import Any, ClassVar, TypedDict, Unpack
 
 import msgspec
 
-from sseparse import NDJSONDecoder, decoder_for
+from sseparse import NDJSONDecoder
 from sseparse.transports import Request
 
 from ._contract import BackendError, Delta, Finish, Messages, Reasoning, Text, ToolCall, Usage
 from ._json_events import EventData, as_count, decode_leniently, object_text
-from ._json_service import Service, conversation
+from ._json_service import Service, conversation, expect_content_type
 
 
 class OllamaParameters(TypedDict, total=False):
@@ -95,8 +95,7 @@ class Ollama(Service):
 
     def reply(self, content_type: str) -> _Reply:
         """See Backend.reply."""
-        if not isinstance(decoder_for(content_type), NDJSONDecoder):
-            raise ValueError(f"Ollama replies with application/x-ndjson, not {content_type!r}")
+        expect_content_type(self, content_type, "application/x-ndjson")
         return _Reply(NDJSONDecoder(loads=_decode, max_line_size=self.max_event_size))
 
 
