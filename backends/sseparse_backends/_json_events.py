@@ -99,20 +99,13 @@ def decode_leniently(decode: Callable[[str], T], data: str) -> T:
     try:
         return decode(data)
     except msgspec.DecodeError:
-        repaired = _SURROGATE.sub(_replace_lone, data)
-        if repaired == data:
-            raise
-        return decode(repaired)
+        return decode(_ESCAPE.sub(lambda e: e[1] or e[2] or "\N{REPLACEMENT CHARACTER}", data))
 
 
 # A pair, a lone surrogate, or any other escape, so that an escaped backslash escapes nothing.
-_SURROGATE = re.compile(
-    r"\\u(?i:d[89ab][0-9a-f]{2})\\u(?i:d[c-f][0-9a-f]{2})|\\u(?i:d[89a-f][0-9a-f]{2})|\\."
+_ESCAPE = re.compile(
+    r"(\\u(?i:d[89ab][0-9a-f]{2})\\u(?i:d[c-f][0-9a-f]{2}))|\\u(?i:d[89a-f][0-9a-f]{2})|(\\.)"
 )
-
-
-def _replace_lone(escape: re.Match[str]) -> str:
-    return "\N{REPLACEMENT CHARACTER}" if len(escape[0]) == len(r"\ud800") else escape[0]
 
 
 def _payload(data: str) -> Any:
