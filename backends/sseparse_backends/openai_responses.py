@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
 from typing import Any, ClassVar, Unpack
 
 import msgspec
@@ -71,11 +70,8 @@ class OpenAIResponses(Service):
         **options: Unpack[OpenAIResponsesOptions],
     ) -> Request:
         """See Backend.request."""
-        body = {
-            "model": model or self.default_model,
-            "input": conversation(messages),
-            "stream": True,
-        }
+        model = model or self.default_model
+        body = {"model": model, "input": conversation(messages), "stream": True}
         return self.post("/responses", self.key_field("authorization", "Bearer "), body, options)
 
     def reply(self, content_type: str) -> _Reply:
@@ -164,12 +160,9 @@ class _Reply:
                 yield Text(text)
             case _ReasoningDelta(delta=str(text)) if text:
                 yield Reasoning(text)
-            case _Arguments(output_index=index, delta=None) as done:
-                arguments = done.arguments or done.input
-                self._tool_calls.add(index, None, None, arguments, whole=True)
-                yield None
-            case _Arguments(output_index=index, delta=delta):
-                self._tool_calls.add(index, None, None, delta)
+            case _Arguments(output_index=index, delta=delta) as event_data:
+                arguments = delta or event_data.arguments or event_data.input
+                self._tool_calls.add(index, None, None, arguments, whole=delta is None)
                 yield None
             case _OutputItem(output_index=index, item=item):
                 _add_call(self._tool_calls, index, item)
@@ -188,14 +181,15 @@ class _Reply:
         return ()  # the last event ends a reply
 
     def _finish(self, name: str, response: _Response) -> Iterator[Delta]:
-        # Some servers send text or tool calls only here, others send nothing here.
-        tool_calls = ToolCalls()
+        # Proxies send text and tool calls only here (codex-lb, pull request 504), or nothing here
+        # (agentgateway, pull request 3326).
+        text, tool_calls = "", ToolCalls()
         for index, item in enumerate(response.output or ()):
             _add_call(tool_calls, index, item)
+            text += "".join(_texts(item))
         sent_text = "".join(self._texts)
-        text = "".join(chain.from_iterable(map(_texts, response.output or ())))
-        if len(text) > len(sent_text) and text.startswith(sent_text):
-            yield Text(text[len(sent_text) :])
+        if text != sent_text and text.startswith(sent_text):
+            yield Text(text.removeprefix(sent_text))
         yield from tool_calls.take() or self._tool_calls.take()
         if (usage := response.usage) is not None:
             yield Usage(as_count(usage.input_tokens), as_count(usage.output_tokens))
