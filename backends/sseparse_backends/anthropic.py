@@ -64,12 +64,8 @@ class Anthropic(Service):
         self, messages: Messages, *, model: str | None = None, **options: Unpack[AnthropicOptions]
     ) -> Request:
         """See Backend.request."""
-        body: dict[str, Any] = {
-            "model": model or self.default_model,
-            "messages": [],
-            "max_tokens": 8192,
-            "stream": True,
-        }
+        model = model or self.default_model
+        body: dict[str, Any] = {"model": model, "messages": [], "max_tokens": 8192, "stream": True}
         system: list[Any] = []
         for message in conversation(messages):
             match message:

@@ -63,11 +63,8 @@ class Cohere(Service):
         self, messages: Messages, *, model: str | None = None, **options: Unpack[CohereOptions]
     ) -> Request:
         """See Backend.request."""
-        body = {
-            "model": model or self.default_model,
-            "messages": conversation(messages),
-            "stream": True,
-        }
+        model = model or self.default_model
+        body = {"model": model, "messages": conversation(messages), "stream": True}
         return self.post("/v2/chat", self.key_field("authorization", "Bearer "), body, options)
 
     def reply(self, content_type: str) -> _Reply:

@@ -84,13 +84,9 @@ class Ollama(Service):
         names = [name for name in fields if name in OllamaParameters.__annotations__]
         if parameters := {name: fields.pop(name) for name in names}:
             fields["options"] = {**(options.get("options") or {}), **parameters}
-        body = {
-            "model": model or self.default_model,
-            "messages": conversation(messages),
-            "stream": True,
-        }
-        key = self.key_field("authorization", "Bearer ")
-        headers = {"accept": "application/x-ndjson", **key}
+        model = model or self.default_model
+        body = {"model": model, "messages": conversation(messages), "stream": True}
+        headers = {"accept": "application/x-ndjson", **self.key_field("authorization", "Bearer ")}
         return self.post("/api/chat", headers, body, fields)
 
     def reply(self, content_type: str) -> _Reply:

@@ -68,11 +68,7 @@ class OpenAI(Service):
     ) -> Request:
         """See Backend.request."""
         model = model or self.default_model
-        body: dict[str, Any] = {
-            "model": model,
-            "messages": conversation(messages),
-            "stream": True,
-        }
+        body: dict[str, Any] = {"model": model, "messages": conversation(messages), "stream": True}
         if self.include_usage:
             body["stream_options"] = {"include_usage": True}
         if self.api_version is None:
