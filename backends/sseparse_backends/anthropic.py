@@ -113,9 +113,7 @@ class _Event(EventData):
     usage: TokenCounts | None = None
 
 
-_TYPES = (
-    "message_start content_block_start content_block_delta message_delta message_stop"
-).split()
+_TYPES = "message_start content_block_start content_block_delta message_delta message_stop".split()
 _decode = by_type(dict.fromkeys(_TYPES, _Event))
 
 

@@ -112,15 +112,11 @@ class DarkAI:
 
 
 class _Message(msgspec.Struct):
-    """The data of one event."""
-
     event: str = ""
     data: msgspec.Raw = msgspec.Raw(b"{}")
 
 
 class _Content(msgspec.Struct):
-    """The data of a text-chunk or a final-response."""
-
     text: str = ""
     message: str = ""
 

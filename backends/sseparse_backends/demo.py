@@ -89,11 +89,13 @@ class DemoApp:
         for part in parts:
             if isinstance(part, Exception):
                 raise part
-            if part:
-                for piece in self._pieces(part):
-                    await send({"type": "http.response.body", "body": piece, "more_body": True})
-            else:
+            if not part:
                 await anyio.sleep(self.pause)
+            lines = part.replace(b"\n", self.line_end.encode())
+            size = self.chunk_size or len(lines) or 1
+            for start in range(0, len(lines), size):
+                piece = lines[start : start + size]
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     def _response(self, body: bytes) -> _Response:
@@ -126,12 +128,6 @@ class DemoApp:
         yield _event("final-response", {"message": "".join(tokens)})
         if self.stream_end:
             yield _event("stream-end", {})
-
-    def _pieces(self, part: bytes) -> Iterator[bytes]:
-        part = part.replace(b"\n", self.line_end.encode())
-        size = self.chunk_size or len(part)
-        for start in range(0, len(part), size):
-            yield part[start : start + size]
 
 
 class _Query(msgspec.Struct):
