@@ -1,8 +1,4 @@
-"""The contract of a backend: it makes requests and turns events into deltas, without I/O.
-
-A Backend is a service: immutable, shared by any number of replies. A Reply is one answer in
-flight: it has its own decoder and may keep state.
-"""
+"""The contract of a backend: it makes requests and turns events into deltas, without I/O."""
 
 from __future__ import annotations
 
@@ -94,7 +90,7 @@ _limited.maxdict = _limited.maxlist = 20
 
 
 class Reply(Protocol[Event]):
-    """One answer in flight: its decoder, and the meaning of each event that it returns."""
+    """One answer in flight: its decoder, and the meaning of each event. It may keep state."""
 
     @property
     def decoder(self) -> Decoder[Event]:
@@ -121,7 +117,7 @@ class Reply(Protocol[Event]):
 
 
 class Backend(Protocol):
-    """A service, as an immutable value that does no I/O."""
+    """A service, as an immutable value that any number of replies share."""
 
     @property
     def name(self) -> str:

@@ -24,8 +24,9 @@ Which: TypeAlias = Literal["connect", "first", "idle", "total"]
 class ReplyTimeout(RemoteProtocolError, TimeoutError):
     """The reply took too long.
 
-    `limit` is the time limit in seconds, `which` says which one: "connect", "first", "idle" or
-    "total". `text` is the text that had arrived.
+    limit: the time limit in seconds.
+    which: its name, "connect", "first", "idle" or "total".
+    text: the text that had arrived.
     """
 
     def __init__(self, limit: float, which: Which, text: str = "") -> None:
@@ -47,16 +48,7 @@ class ReplyTimeout(RemoteProtocolError, TimeoutError):
 
 
 class Exchange:
-    """Retry policy of a reply: retry only before its first delta.
-
-    backend: makes the request of `messages`, and interprets the reply.
-    model, options: passed to the backend's `request`.
-    connect_timeout: seconds for making a connection, or None for no limit.
-    retries: the most further attempts, after a failure of the connection or a status 429 or 5xx
-        that comes before any delta.
-
-    Raises TypeError and ValueError of the backend's `request` and for `retries`.
-    """
+    """Retry policy of `stream`, which documents the arguments."""
 
     def __init__(
         self,
@@ -94,7 +86,6 @@ class Exchange:
         return self._text.getvalue()
 
     def request(self) -> Request:
-        """Return the request, the same for each attempt."""
         return self._request
 
     def accept(self, status: int, headers: Mapping[str, str]) -> ResponseState:
@@ -142,7 +133,6 @@ class Exchange:
         return self._retry(error)
 
     def time_out(self, which: LimitName, seconds: float) -> Verdict:
-        """Give up."""
         return Verdict(ReplyTimeout(seconds, which, self.text))
 
     def close(self) -> Exception:

@@ -37,10 +37,10 @@ def stream(
     first_timeout: seconds to wait for the first content of an attempt. Default: idle_timeout.
     idle_timeout: seconds to wait for more content. Only text, reasoning and tool calls are
         content. Time spent outside the iteration does not count. Default: None.
-    retries: how many more attempts to make where one fails before any content, because of the
-        connection or with a status 429 or 5xx. The wait is random: up to half a second before
-        the first, twice as long before each further one, up to 8 seconds; a Retry-After makes it
-        longer. A wait that would go beyond the timeout is not begun. Default: 0.
+    retries: further attempts after one that fails before any content, if the connection failed or
+        the status is 429 or 5xx. The wait before the first is random, up to half a second, then
+        up to twice as long each time, at most 8 seconds. A Retry-After makes it longer. A wait
+        that would end after the timeout is not begun. Default: 0.
     options: passed to the backend's `request`.
 
     Raises TypeError and ValueError, naming the argument, before anything is sent.
@@ -79,10 +79,9 @@ class ReplyStream:
     - IncompleteStream, with the text so far: the reply is cut;
     - ReplyTimeout, with the text so far;
     - BackendError: the service reports an error inside the stream;
-    - EventTooLarge and InvalidJSON, of the decoder and the backend;
+    - EventTooLarge, InvalidJSON, and errors that the backend raises for unexpected events;
     - ConnectionError: no connection could be made;
-    - LocalProtocolError: closing or a cancelled step came before the end of the reply;
-    - errors that the backend raises for unexpected events.
+    - LocalProtocolError: closing or a cancelled step came before the end of the reply.
 
     The iteration ends without an error only where the reply is finished. Each further step raises
     an error again; the text before it is `text_so_far`. Of the text that has arrived, every 64th
