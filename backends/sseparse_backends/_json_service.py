@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, TypedDict, cast, get_type_hints
-from urllib.parse import urlencode, urlsplit, urlunsplit
+from urllib.parse import urlencode, urlsplit
 
 import msgspec
 
@@ -77,20 +77,16 @@ class Service:
         """
         key = self.api_key or ""
         if key != key.strip() or not key.isprintable():
-            raise ValueError(
-                f"api_key, or {self.key_variable}, must have no control characters, and no white "
-                "space around it"
-            )
+            rule = "must have no control characters, and no white space around it"
+            raise ValueError(f"api_key, or {self.key_variable}, {rule}")
         address = urlsplit(self.base_url)
         if key and "@" in address.netloc:
             # Both would be an Authorization field, and transports differ in which one they send.
             raise ValueError("base_url must have no user information beside an API key")
         at_home = address.hostname == urlsplit(type(self).base_url).hostname
         if self.needs_key and at_home and not key and not self.extra_headers:
-            raise ValueError(
-                f"{type(self).__name__} needs an API key: give it as api_key, or set the "
-                f"environment variable {self.key_variable}"
-            )
+            ways = f"give it as api_key, or set the environment variable {self.key_variable}"
+            raise ValueError(f"{type(self).__name__} needs an API key: {ways}")
         return {name: f"{scheme}{key}"} if key else {}
 
     def post(
@@ -116,10 +112,7 @@ class Service:
             **headers,
             **{name.lower(): value for name, value in self.extra_headers.items()},
         }
-        try:
-            encoded = _encode({**body, **options, **self.extra_body})
-        except (TypeError, ValueError, RecursionError) as error:
-            raise ValueError(f"messages and options must be JSON values: {error}") from error
+        encoded = _encode({**body, **options, **self.extra_body})
         return Request("POST", join_url(self.base_url, path, **query), headers, encoded)
 
     def event_stream(self, content_type: str) -> SSEDecoder[Any]:
@@ -161,12 +154,8 @@ def check_url(name: str, url: str) -> None:
 def join_url(base_url: str, path: str, **query: str) -> str:
     """Return base_url with `path` and `query` appended to its own."""
     address = urlsplit(base_url)
-    return urlunsplit(
-        address._replace(
-            path=address.path.rstrip("/") + path,
-            query="&".join(filter(None, [address.query, urlencode(query)])),
-        )
-    )
+    whole_query = "&".join(filter(None, [address.query, urlencode(query)]))
+    return address._replace(path=address.path.rstrip("/") + path, query=whole_query).geturl()
 
 
 def conversation(messages: Messages) -> list[Mapping[str, Any]]:
@@ -191,11 +180,15 @@ _BYTES = (bytes, bytearray, memoryview)
 def _encode(value: Any) -> bytes:
     # msgspec converts more types than json does, but encodes bytes as Base64 and NaN as null:
     # json refuses both.
-    value = msgspec.to_builtins(value, builtin_types=_BYTES, str_keys=True, enc_hook=_plain_mapping)
-    return json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode()
+    try:
+        plain = msgspec.to_builtins(value, builtin_types=_BYTES, str_keys=True, enc_hook=_as_dict)
+        text = json.dumps(plain, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+        return text.encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ValueError(f"messages and options must be JSON values: {error}") from error
 
 
-def _plain_mapping(value: Any) -> dict[Any, Any]:
+def _as_dict(value: Any) -> dict[Any, Any]:
     if isinstance(value, Mapping):
         return dict(cast("Any", value))
     raise TypeError(f"{type(value).__name__} is not a JSON type")

@@ -26,10 +26,8 @@ def get_backend(name: str, **options: Any) -> Backend:
     # An installed package may be on the path twice.
     entries = {entry.value: entry for entry in entry_points(group="sseparse.backends", name=name)}
     if not entries:
-        raise ValueError(
-            f"name must be one of the installed backends ({', '.join(installed_backends())}), "
-            f"got {name!r}"
-        )
+        known = ", ".join(installed_backends())
+        raise ValueError(f"name must be one of the installed backends ({known}), got {name!r}")
     if len(entries) > 1:
         raise ValueError(f"name {name!r} is ambiguous: {', '.join(sorted(entries))}")
     (entry,) = entries.values()
