@@ -86,7 +86,7 @@ def parse_event(
     return data
 
 
-# The beginning of an object that is not empty.
+# The start of an object that is not empty: it may hold text, which is not dropped in silence.
 _OBJECT = re.compile(r'\s*\{\s*"')
 
 
@@ -122,7 +122,7 @@ def _payload(data: str) -> Any:
 
 
 def as_count(count: float | None) -> int:
-    """Return a token count as an int: some servers write 7.0."""
+    """Return a token count as an int: Cohere's API declares its counts as floats."""
     return int(count or 0)
 
 

@@ -94,7 +94,7 @@ class ToolCalls:
         """Return the calls in the order of their first pieces, and forget them."""
         calls, self._calls, self._latest = self._calls, [], {}
         return [
-            # Some services send no arguments for a tool without parameters.
+            # Cohere sends no arguments for a tool without parameters.
             ToolCall(index, call.id, call.name, "".join(call.arguments) or "{}")
             for index, call in enumerate(calls)
         ]

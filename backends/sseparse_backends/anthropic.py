@@ -1,7 +1,6 @@
 """Anthropic's messages, and the servers that speak the same protocol.
 
 A reply is a message of blocks: text, thinking, tool calls. Each block starts and grows by deltas.
-The `type` in the JSON names an event, since some servers leave out the event type.
 """
 
 from __future__ import annotations

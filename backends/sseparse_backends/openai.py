@@ -1,7 +1,7 @@
 """OpenAI's chat completions, and the many servers that speak the same protocol.
 
 The last piece has a `finish_reason`. Then may come the usage, in a chunk without choices, and
-`[DONE]`. Some servers leave that out: then the end of the body ends the reply.
+`[DONE]`. Perplexity, Writer and Cerebras leave that out: the end of the body ends the reply.
 """
 
 from __future__ import annotations
