@@ -52,8 +52,8 @@ class ToolCalls:
     ) -> None:
         """Add a piece to the call of its index, else of its ID, else to the latest one.
 
-        Some servers give every call the same index, or none, or another one in the first piece.
-        So a new ID starts a call, and without IDs a new name does. A piece with an ID and no name
+        Ollama gave all calls index 0 (its issue 15457), and before that none (its issue 7881). So
+        a new ID starts a call, and without IDs a new name does. A piece with an ID and no name
         continues the call of that ID, whatever its index.
 
         whole: the arguments, unless empty, replace the pieces so far.
