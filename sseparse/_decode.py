@@ -22,11 +22,12 @@ from typing import Any, Generic, Protocol, TypeAlias, TypeVar, cast, overload
 from ._decoders import Decoder
 from ._errors import IncompleteStream, LocalProtocolError, RemoteProtocolError
 from ._events import ServerSentEvent
-from ._responses import default_decoder, expect_decoded, head_of
+from ._responses import HTTP_CODINGS, default_decoder, expect_decoded, head_of
 
 T = TypeVar("T")
 
 _CHUNK = 65536
+_URLLIB3_CODINGS = HTTP_CODINGS | {"x-gzip"}
 
 Bytes: TypeAlias = bytes | bytearray | memoryview
 
@@ -41,7 +42,14 @@ class _IterContent(Protocol):  # a response of requests
     def iter_content(self, chunk_size: int | None, /) -> Iterable[Bytes]: ...
 
 
-class _Read(Protocol):  # a binary file, a response of urllib
+class _HTTPResponse(Protocol):  # a response of urllib
+    status: int
+    headers: Any
+
+    def read(self, size: int, /) -> Bytes: ...
+
+
+class _Read(Protocol):  # a binary file
     def read(self, size: int, /) -> Bytes: ...
 
 
@@ -62,7 +70,15 @@ class _AsyncRead(Protocol):  # an asyncio.StreamReader, an asynchronous file
     def read(self, size: int, /) -> Awaitable[Bytes]: ...
 
 
-class _Receive(Protocol):  # a response of a transport, a stream of anyio
+class _TransportResponse(Protocol):
+    @property
+    def status(self) -> int: ...
+    @property
+    def headers(self) -> Any: ...
+    def receive(self) -> Awaitable[Bytes]: ...
+
+
+class _Receive(Protocol):  # a stream of anyio
     def receive(self) -> Awaitable[Bytes]: ...
 
 
@@ -70,9 +86,9 @@ class _ReceiveSome(Protocol):  # a stream of trio
     def receive_some(self) -> Awaitable[Bytes]: ...
 
 
-Response: TypeAlias = _IterBytes | _IterContent
+Response: TypeAlias = _IterBytes | _IterContent | _HTTPResponse
 Source: TypeAlias = Bytes | Response | _Read | Iterable[Bytes]
-AsyncResponse: TypeAlias = _AiterBytes | _Content
+AsyncResponse: TypeAlias = _AiterBytes | _Content | _TransportResponse
 AsyncSource: TypeAlias = (
     AsyncResponse | _IterAny | _AsyncRead | _Receive | _ReceiveSome | AsyncIterable[Bytes]
 )
@@ -135,11 +151,14 @@ def _chunks(source: Any) -> Iterator[Any]:
     if isinstance(source, bytes | bytearray | memoryview):
         return iter((cast("Any", source),))
     if hasattr(source, "iter_bytes"):
+        expect_decoded(source, HTTP_CODINGS)
         chunks: Iterator[Any] = source.iter_bytes()
         return chunks
     if hasattr(source, "iter_content"):
+        expect_decoded(source, _URLLIB3_CODINGS)
         return _requests_chunks(source)
-    expect_decoded(source)
+    # urllib3's own response decodes if it is told to.
+    expect_decoded(source, _URLLIB3_CODINGS if getattr(source, "decode_content", False) else ())
     # read1 returns the bytes that are there; read waits until it has all it was asked for.
     read = getattr(source, "read1", None) or getattr(source, "read", None)
     if read is not None and not iscoroutinefunction(read):
@@ -279,6 +298,7 @@ class AsyncItems(Generic[T]):
 
 def _async_chunks(source: Any) -> AsyncIterator[Any]:
     if hasattr(source, "aiter_bytes"):
+        expect_decoded(source, HTTP_CODINGS)
         chunks: AsyncIterator[Any] = source.aiter_bytes()
         return chunks
     is_sync = hasattr(source, "__iter__") and not hasattr(source, "__aiter__")
@@ -287,6 +307,7 @@ def _async_chunks(source: Any) -> AsyncIterator[Any]:
     for reader in (source, None if is_sync else getattr(source, "content", None)):
         iter_any = getattr(reader, "iter_any", None)
         if iter_any is not None:
+            expect_decoded(source, HTTP_CODINGS)
             return aiter(iter_any())
     # Before iteration, which is by line for readers and files, and fails on long lines.
     for name in ("read1", "read"):

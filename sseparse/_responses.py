@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, NamedTuple, NoReturn, cast
 
 from ._decoders import Decoder, decoder_for
@@ -10,6 +11,8 @@ from ._input import as_bytes
 from ._sse import SSEDecoder
 
 _MAX_BODY = 65536
+# The content encodings that HTTP libraries decode, the last two with another package.
+HTTP_CODINGS = frozenset({"gzip", "deflate", "br", "zstd"})
 
 
 class Head(NamedTuple):
@@ -49,15 +52,18 @@ def default_decoder(source: Any) -> Decoder[Any]:
         return _Refusal(head, "to decode it whatever its media type, pass a decoder")
 
 
-def expect_decoded(source: Any) -> None:
-    """Raise ValueError for a body in a content encoding that its library does not decode."""
+def expect_decoded(source: Any, codings: Collection[str] = ()) -> None:
+    """Raise ValueError for a body in a content encoding that its library does not decode.
+
+    codings: the names of those that it decodes, such as those of HTTP_CODINGS.
+    """
     head = head_of(source)
-    encoding = "" if head is None else head.headers.get("content-encoding", "")
-    # urllib3 can undo it.
-    if encoding.lower() in ("", "identity") or getattr(source, "decode_content", False):
+    value = "" if head is None else head.headers.get("content-encoding", "")
+    names = [name.strip().lower() for name in value.split(",")]
+    if not {*names} - {"", "identity", *codings}:
         return
     raise ValueError(
-        f"source must be without a content encoding, got {encoding}: request it with "
+        f"source must be without a content encoding, got {value}: request it with "
         "Accept-Encoding: identity, or pass a response of httpx2 or requests itself"
     )
 

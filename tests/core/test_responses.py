@@ -61,6 +61,8 @@ class Handler(BaseHTTPRequestHandler):
                 self.respond(200, None, BODY)
             case "/json-lines":
                 self.respond(200, "application/x-ndjson", b'{"a": 1}\n2\n')
+            case "/compress":
+                self.respond(200, "text/event-stream", BODY, "gzip, compress")
             case "/twice":
                 self.respond(200, "text/event-stream, text/event-stream", BODY)
             case "/cut":
@@ -277,6 +279,13 @@ def test_content_encoding_that_nobody_undoes_is_refused_at_once(
                 decode(response, decoder)
 
 
+@all_responses
+def test_unknown_content_encoding_is_refused_at_once(opener: Opener, server: Server) -> None:
+    message = r"content encoding, got gzip, compress: request it"
+    with opener(server.url("/compress")) as response, pytest.raises(ValueError, match=message):
+        decode(response)
+
+
 def test_response_of_requests_that_was_read_before_is_decoded(server: Server) -> None:
     with requests_response(server.url("/gzip"), stream=False) as response:
         assert list(decode(response)) == EVENTS
@@ -323,6 +332,9 @@ async def test_adecode_goes_by_the_response_of_aiohttp_too(server: Server) -> No
             assert [event async for event in adecode(response)] == EVENTS
         async with session.get(server.url("/json-lines")) as response:
             assert [value async for value in adecode(response)] == [{"a": 1}, 2]
+        async with session.get(server.url("/compress")) as response:
+            with pytest.raises(ValueError, match="got gzip, compress"):
+                adecode(response)
         async with session.get(server.url("/missing")) as response:
             with pytest.raises(UnexpectedResponse, match="no such page"):
                 await anext(adecode(response))

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 
 SOURCES = """\
-import asyncio, io, socket, sys, urllib.request
+import asyncio, http.client, io, socket, sys, urllib.request
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 import aiohttp, anyio, anyio.abc, anyio.streams.memory, httpx, httpx2, requests, trio
@@ -26,6 +26,7 @@ from sseparse.transports import Response
 
 httpx2_response: httpx2.Response
 httpx_response: httpx.Response
+http_response: http.client.HTTPResponse
 requests_response: requests.Response
 aiohttp_response: aiohttp.ClientResponse
 generator: Iterator[bytes]
@@ -45,6 +46,8 @@ ACCEPTED = [
     "decode(httpx_response)",
     "decode(requests_response)",
     "value: int = next(decode(httpx2_response))",
+    "value: int = next(decode(http_response))",
+    "values: AsyncItems[int] = adecode(transport_response)",
     "event: ServerSentEvent = next(decode(httpx2_response, SSEDecoder()))",
     "block: Block = next(decode(b'', SSEDecoder(blocks=True)))",
     "line: bytes = next(decode(b'', LineDecoder()))",
