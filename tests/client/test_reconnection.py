@@ -210,7 +210,7 @@ def test_only_the_essence_of_a_media_type_counts(content_type: str) -> None:
     ("status", "content_type"),
     [
         *((200, "text/event-streams"), (200, "text/plain"), (200, ""), (200, "text")),
-        *((200, "application/text/event-stream"), (200, "text/event-stream, text/event-stream")),
+        *((200, "application/text/event-stream"), (200, "text/event-stream, text/plain")),
         *((201, "text/event-stream"), (205, "text/event-stream"), (206, "text/event-stream")),
         *((301, "text/event-stream"), (401, "text/event-stream"), (500, "text/event-stream")),
     ],
