@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from importlib.metadata import EntryPoint, EntryPoints
+from io import StringIO
 from pathlib import Path
 
 import click
@@ -236,6 +237,12 @@ class TestDecode:
 
 
 class TestGroup:
+    def test_output_may_be_no_file(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        output = StringIO()
+        monkeypatch.setattr(sys, "stdout", output)
+        main(["backends"], standalone_mode=False)
+        assert "darkai" in output.getvalue()
+
     @pytest.mark.parametrize("arguments", [["-h"], ["--help"], ["decode", "-h"], ["chat", "-h"]])
     def test_help_is_everywhere(self, run: Run, arguments: list[str]) -> None:
         result = run(*arguments)

@@ -612,6 +612,11 @@ def test_decoder_does_not_go_on_after_an_interrupt(decoder_class: Any) -> None:
         decoder.feed(b"")
 
 
+def test_wrong_encoding_errors_are_named() -> None:
+    with pytest.raises(ValueError, match="encoding_errors must be 'strict'"):
+        NDJSONDecoder(encoding_errors="ignore")  # type: ignore[call-overload]
+
+
 class TestEncodingErrors:
     BODY = b'"a\xff"\n"b"\n'
 

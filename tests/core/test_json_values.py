@@ -453,3 +453,10 @@ def test_decoder_does_not_go_on_after_an_interrupt() -> None:
         decoder.feed(b"1 ")
     with pytest.raises(LocalProtocolError, match="after a failure"):
         decoder.feed(b"")
+
+
+def test_value_larger_than_a_window_is_one_value() -> None:
+    # With `loads` of one's own, brackets are counted in windows of 64 KiB.
+    stream = b'[{"a": [' + b"1," * 100_000 + b"1]}]"
+    decoder = JSONValuesDecoder(loads=lambda text: json.loads(text))
+    assert decoder.feed(stream) == [[{"a": [1] * 100_001}]]

@@ -302,6 +302,18 @@ def test_response_of_requests_with_an_old_urllib3_is_decoded(server: Server) -> 
         assert list(decode(response)) == EVENTS
 
 
+def test_empty_chunk_is_no_body_yet() -> None:
+    class Response:
+        status_code = 500
+        headers: Any = {}  # noqa: RUF012
+
+        def iter_bytes(self) -> list[bytes]:
+            return [b"", b"broken"]
+
+    with pytest.raises(UnexpectedResponse, match=r"^HTTP 500 \(no content type\): broken$"):
+        next(decode(Response()))
+
+
 # adecode
 
 
