@@ -155,7 +155,8 @@ class _Zlib:
 
     @property
     def unused_data(self) -> bytes:
-        return self._zlib.unused_data + self._tail
+        # Not the unconsumed_tail: after a limited piece, zlib keeps this data there too.
+        return self._zlib.unused_data
 
     def decompress(self, data: bytes, max_length: int, /) -> bytes:
         data = self._tail + data

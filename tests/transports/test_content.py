@@ -6,6 +6,7 @@ import tracemalloc
 import zlib
 from collections.abc import Iterable, Mapping
 from importlib import import_module
+from itertools import islice
 from types import SimpleNamespace
 from typing import Any
 
@@ -135,6 +136,14 @@ def test_small_body_that_decodes_to_much_needs_little_memory(name: str) -> None:
     assert sum(pieces) == size
     assert max(pieces) <= 2 * PIECE
     assert peak < 10 * PIECE
+
+
+@pytest.mark.parametrize("name", ["gzip members", "zstd frames"])
+def test_member_of_several_pieces_is_decoded_once(name: str) -> None:
+    encoding, encode = ENCODINGS[name]
+    text = bytes(PIECE + 5)
+    pieces = decoder(encoding).feed(b"".join(encode([text, text])))
+    assert b"".join(islice(pieces, 10)) == text * 2
 
 
 # Encodings that can be decoded
