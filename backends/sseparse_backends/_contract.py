@@ -111,7 +111,7 @@ class Reply(Protocol[Event]):
         """Return the deltas that the end of the body completes, () for none.
 
         Without a Finish, here or before, the reply is incomplete. It is not called when the
-        network fails.
+        network fails or the body ends inside an item.
         """
         ...
 

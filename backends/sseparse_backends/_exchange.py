@@ -107,10 +107,10 @@ class Exchange:
 
     def receive_end(self) -> tuple[list[Delta], Verdict]:
         """Return the deltas that the end completes; without Finish the reply is incomplete."""
-        # An error here means that the last item was cut.
+        # An error here means that the body ended inside an item.
         events, cause = _decode(self._reply.decoder.close)
         deltas, verdict = self._take(self._reply.interpret, events)
-        if verdict is None:
+        if verdict is None and cause is None:
             more, verdict = self._take(lambda reply: reply.end(), [self._reply])
             deltas += more
         return deltas, verdict or Verdict(self._incomplete(cause))

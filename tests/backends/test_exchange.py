@@ -429,6 +429,13 @@ def test_lost_connection_is_no_end_that_completes_a_reply() -> None:
     assert isinstance(machine.error, IncompleteStream)
 
 
+def test_end_inside_an_item_is_no_end_that_completes_a_reply() -> None:
+    machine, _ = closing(b"reason:stop\n", "é".encode()[:1])
+    assert machine.receive_end() == []
+    assert isinstance(machine.error, IncompleteStream)
+    assert isinstance(machine.error.__cause__, InvalidJSON)
+
+
 def test_error_that_the_end_of_the_body_brings_out_is_kept() -> None:
     machine, _ = closing(b"a\n", b"reason:\n")
     assert machine.receive_end() == []

@@ -19,7 +19,7 @@ from sseparse_backends import (
     Usage,
 )
 from sseparse_backends.gemini import Gemini
-from sseparse_backends.testing import check
+from sseparse_backends.testing import check, receive
 
 # mypy checks it against the protocol.
 GEMINI: Backend = Gemini(api_key="k")
@@ -264,6 +264,21 @@ def test_error_without_alt_sse_may_be_an_element_or_alone(form: bytes) -> None:
 def test_array_without_a_finish_reason_is_incomplete(data: bytes) -> None:
     text = "Hi" if b"Hi" in data else ""
     check(GEMINI, data, text=text, content_type=JSON, raises=IncompleteStream)
+
+
+@pytest.mark.parametrize("indent", [None, 2])
+@pytest.mark.parametrize("last", [usage(5), {"error": OVERLOADED}])
+def test_array_that_is_cut_anywhere_is_incomplete_even_after_the_finish_reason(
+    indent: int | None, last: Any
+) -> None:
+    # Old models send a finishReason with each piece.
+    data = bare([chunk(part("H"), finish="STOP"), chunk(part("i"), finish="STOP"), last], indent)
+    end = data.rindex(b"}") + ("error" not in last)
+    for size in range(end):
+        outcome = receive(GEMINI, [data[:size]], content_type=JSON)
+        assert isinstance(outcome.error, IncompleteStream)
+        assert outcome.finish is None
+        assert "Hi".startswith(outcome.text)
 
 
 def test_damaged_array_is_invalid_and_a_large_element_is_refused() -> None:
