@@ -73,6 +73,8 @@ class PartialJSON:
     stays. NaN and Infinity are invalid. A number of more than sys.get_int_max_str_digits()
     characters, by default 4,300, is invalid too.
 
+    It can be copied and pickled, unless its value is nested too deeply for the copy module.
+
     Raises TypeError and ValueError, naming the argument.
     """
 
@@ -201,7 +203,8 @@ class PartialJSON:
             if escape is None:
                 end = _match_end(_START_OF_ESCAPE, text, stop)
                 if end < len(text):
-                    wrong = "control character or UTF-8" if end == stop else "escape"
+                    wrong = "control character" if text[end] < " " else "UTF-8"
+                    wrong = wrong if end == stop else "escape"
                     self._refuse(f"invalid {wrong} in a string", text, end)
                 return stop
             parts.append(json.loads(f'"{escape[0]}"'))

@@ -425,10 +425,10 @@ def test_allow_says_which_unfinished_values_are_shown(text: str, allow: Any, val
         pytest.param("[01", [0], 2, b"1", "expected ',' or ']'", id="a leading zero"),
         pytest.param("[1.]", [], 3, b"]", "expected more of a number", id="no fraction"),
         pytest.param("[1.e", [], 3, b"e", "expected more of a number", id="not even with e"),
-        pytest.param('["é\n', ["é"], 4, b"\n", "control character or UTF-8", id="a control char"),
+        pytest.param('["é\n', ["é"], 4, b"\n", "invalid control character", id="a control char"),
         pytest.param('["a\\x', ["a"], 4, b"x", "invalid escape in a string", id="an escape"),
         pytest.param('["\\u00g', [""], 6, b"g", "invalid escape in a string", id="a digit"),
-        pytest.param('["é', ["é"], 4, b"\xff", "control character or UTF-8", id="invalid UTF-8"),
+        pytest.param('["é', ["é"], 4, b"\xff", "invalid UTF-8", id="invalid UTF-8"),
         pytest.param('["a\ud83d', ["a"], 3, b"\xed", "UTF-8 in a string", id="a raw surrogate"),
     ],
 )
