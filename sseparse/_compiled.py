@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copyreg
 import os
 import warnings
 from types import MemberDescriptorType
@@ -39,6 +40,10 @@ class Stateful:
     def __setstate__(self, state: tuple[object, ...]) -> None:
         for name, value in zip(self._state, state, strict=True):
             setattr(self, name, bytearray(value) if isinstance(value, bytes) else value)
+
+    # The one of object makes pickles of protocol 0 and 1 that the compiled class cannot load.
+    def __reduce__(self) -> tuple[Any, ...]:
+        return copyreg.__newobj__, (type(self),), self.__getstate__()  # type: ignore[attr-defined]
 
 
 def compiled(cls: Class) -> Class:

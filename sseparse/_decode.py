@@ -6,6 +6,8 @@ it, such as that of `response.aiter_bytes()`.
 
 from __future__ import annotations
 
+import io
+import os
 from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
@@ -115,7 +117,8 @@ def decode(source: Source, decoder: Decoder[Any] | None = None) -> Generator[Any
     Raises TypeError, naming the argument, for any other source or decoder, and ValueError for a
     response whose content encoding nobody undoes. When iterated, it raises UnexpectedResponse
     for a response without a success or a known media type, if it has no decoder; the errors of
-    the decoder, after the items before the error; the errors of the source.
+    the decoder, after the items before the error; the errors of the source, of a response of
+    requests those of urllib3.
     """
     chunks = _chunks(source)
     return _items(_checked_decoder(decoder, source), chunks, source)
@@ -150,6 +153,8 @@ def _checked_decoder(decoder: Any, source: object) -> Decoder[Any]:
 def _chunks(source: Any) -> Iterator[Any]:
     if isinstance(source, bytes | bytearray | memoryview):
         return iter((cast("Any", source),))
+    if isinstance(source, type):
+        raise TypeError(f"source must be an instance, got the class {source.__name__}")
     if hasattr(source, "iter_bytes"):
         expect_decoded(source, HTTP_CODINGS)
         chunks: Iterator[Any] = source.iter_bytes()
@@ -157,6 +162,7 @@ def _chunks(source: Any) -> Iterator[Any]:
     if hasattr(source, "iter_content"):
         expect_decoded(source, _URLLIB3_CODINGS)
         return _requests_chunks(source)
+    _expect_blocking(source)
     # urllib3's own response decodes if it is told to.
     expect_decoded(source, _URLLIB3_CODINGS if getattr(source, "decode_content", False) else ())
     # read1 returns the bytes that are there; read waits until it has all it was asked for.
@@ -169,6 +175,16 @@ def _chunks(source: Any) -> Iterator[Any]:
         f"source must be bytes, an iterable of bytes or a binary file, got {type(source).__name__}:"
         " adecode() takes asynchronous sources"
     )
+
+
+def _expect_blocking(source: Any) -> None:
+    """Raise ValueError for a file or pipe in non-blocking mode.
+
+    Reading there what has not come yet looks like the end of the file.
+    """
+    file = getattr(source, "raw", source)
+    if isinstance(file, io.FileIO) and not file.closed and not os.get_blocking(file.fileno()):
+        raise ValueError("source must be in blocking mode: call os.set_blocking(fd, True)")
 
 
 def _whole(chunks: Iterator[Any], source: Any) -> Iterator[Any]:
@@ -297,6 +313,8 @@ class AsyncItems(Generic[T]):
 
 
 def _async_chunks(source: Any) -> AsyncIterator[Any]:
+    if isinstance(source, type):
+        raise TypeError(f"source must be an instance, got the class {source.__name__}")
     if hasattr(source, "aiter_bytes"):
         expect_decoded(source, HTTP_CODINGS)
         chunks: AsyncIterator[Any] = source.aiter_bytes()

@@ -79,9 +79,12 @@ def encode_json_line(value: Any, dumps: Callable[[Any], str | bytes] | None = No
                 raise  # a circular reference
             raise ValueError(f"value must be JSON, but {place}") from error
     else:
+        if not callable(dumps):
+            raise TypeError(f"dumps must be callable or None, got {type(dumps).__name__}")
         text = dumps(value)
+        expect_type("the result of dumps", text, (str, bytes), "a str or bytes")
     line = text.encode() if isinstance(text, str) else text
-    if b"\n" in line or b"\r" in line:
+    if not line or b"\n" in line or b"\r" in line:
         raise ValueError(f"dumps must return one line, without indentation, got {line[:80]!r}")
     return line + b"\n"
 

@@ -58,7 +58,7 @@ class InvalidJSON(RemoteProtocolError):
     """A text is not JSON, or not UTF-8.
 
     reason: the cause, in words.
-    line: the first 256 bytes of the text.
+    line: the first 256 bytes of the text, invalid UTF-8 replaced where the decoder replaces it.
     line_number: from 1; None for JSON text sequences and for an event's data.
     offset: of the text's first byte in the stream, in bytes from 0; None for an event's data.
     data: all of an event's data, else None.

@@ -7,7 +7,7 @@ import sys
 from operator import index
 from typing import Any, cast
 
-_BOM = b"\xef\xbb\xbf"
+BOM = b"\xef\xbb\xbf"
 
 
 def expect_type(name: str, value: object, kind: type | tuple[type, ...], words: str) -> None:
@@ -79,7 +79,7 @@ def without_bom(head: bytearray, data: bytes) -> bytes | None:
     """
     start = bytes(head) + data
     head.clear()
-    if len(start) < len(_BOM) and _BOM.startswith(start):
+    if len(start) < len(BOM) and BOM.startswith(start):
         head += start
         return None
-    return start.removeprefix(_BOM)
+    return start.removeprefix(BOM)

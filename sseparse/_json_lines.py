@@ -156,7 +156,8 @@ class NDJSONDecoder(TextDecoder[T]):
         warning on the logger "sseparse"; or "return" the InvalidJSON among the values, in its
         place. A line above the limit is always raised.
     encoding_errors: "strict": a line that is not UTF-8 is invalid; "replace" each invalid sequence
-        by U+FFFD; None: `loads` gets the line as bytes, which many JSON libraries prefer.
+        by U+FFFD; None: `loads` gets the line as bytes, which many JSON libraries prefer. The
+        `json.loads` of the standard library then accepts UTF-16 and UTF-32 too.
 
     Raises TypeError and ValueError, naming the argument.
     """

@@ -16,7 +16,7 @@ from collections.abc import Collection
 from typing import Any, Literal, NoReturn, TypeAlias, get_args
 
 from ._errors import InvalidJSON, LocalProtocolError
-from ._input import as_bytes, expect_type
+from ._input import BOM, as_bytes, expect_type
 
 # The states between tokens, as the words of an error.
 _VALUE, _FIRST_VALUE, _AFTER_ITEM = "a value", "a value or ']'", "',' or ']'"
@@ -69,9 +69,9 @@ class PartialJSON:
         "literals": true, false or null, from its first letter on.
         "keys": a key whose value is not known yet, with None.
 
-    Values equal those of json.loads: of equal keys the last wins, and a lone surrogate escape
-    stays. NaN and Infinity are invalid. A number of more than sys.get_int_max_str_digits()
-    characters, by default 4,300, is invalid too.
+    A byte order mark at the start is skipped. Values equal those of json.loads: of equal keys the
+    last wins, and a lone surrogate escape stays. NaN and Infinity are invalid. A number of more
+    than sys.get_int_max_str_digits() characters, by default 4,300, is invalid too.
 
     It can be copied and pickled, unless its value is nested too deeply for the copy module.
 
@@ -138,6 +138,9 @@ class PartialJSON:
         # Until the end of this call: a KeyboardInterrupt, for example, loses text.
         self._over = "a failure"
         piece = self._carry + piece
+        if self._offset == 0 and piece.startswith(BOM):
+            piece = piece[len(BOM) :]
+            self._offset = len(BOM)
         try:
             text, size = codecs.utf_8_decode(piece)
         except UnicodeDecodeError as error:

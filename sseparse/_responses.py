@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Collection
 from typing import Any, NamedTuple, NoReturn, cast
 
@@ -11,8 +12,14 @@ from ._input import as_bytes
 from ._sse import SSEDecoder
 
 _MAX_BODY = 65536
-# The content encodings that HTTP libraries decode, the last two with another package.
+# The content encodings that HTTP libraries decode.
 HTTP_CODINGS = frozenset({"gzip", "deflate", "br", "zstd"})
+# Two of them with another package, which they import as soon as they are imported. Without it the
+# encoded bytes are handed on in silence.
+_PACKAGES = {
+    "br": ("brotli", "brotlicffi"),
+    "zstd": ("compression.zstd", "backports.zstd", "zstandard"),
+}
 
 
 class Head(NamedTuple):
@@ -59,29 +66,47 @@ def expect_decoded(source: Any, codings: Collection[str] = ()) -> None:
     """
     head = head_of(source)
     value = "" if head is None else head.headers.get("content-encoding", "")
-    names = [name.strip().lower() for name in value.split(",")]
-    if not {*names} - {"", "identity", *codings}:
+    names = {name.strip().lower() for name in value.split(",")} - {"", "identity"}
+    if not names:
         return
-    raise ValueError(
-        f"source must be without a content encoding, got {value}: request it with "
-        "Accept-Encoding: identity, or pass a response of httpx2 or requests itself"
-    )
+    remedy = "request it with Accept-Encoding: identity, or "
+    for name in names & {*codings} & _PACKAGES.keys():
+        packages = _PACKAGES[name]
+        if type(source).__module__.startswith("httpx.") and name == "zstd":
+            packages = ("zstandard",)
+        if not any(package in sys.modules for package in packages):
+            raise ValueError(
+                f"source must be decoded, got {value} without a package for it: {remedy}"
+                f"install {packages[-1] if name == 'zstd' else packages[0]}"
+            )
+    if names - {*codings}:
+        raise ValueError(
+            f"source must be without a content encoding, got {value}: {remedy}"
+            "pass a response of httpx2 or requests itself"
+        )
 
 
 class _Refusal:
-    """Raises UnexpectedResponse with the first chunk of the body, which may never end."""
+    """Raises UnexpectedResponse with the start of the body.
+
+    Of a body without a Content-Length, which may never end, it is the first chunk.
+    """
 
     def __init__(self, head: Head, remedy: str | None = None) -> None:
         self._head = head
         self._remedy = remedy
+        self._body = b""
 
     def feed(self, data: bytes | bytearray | memoryview, /) -> list[Any]:
-        if len(data) > 0:
-            self._refuse(as_bytes(data)[:_MAX_BODY])
+        self._body = (self._body + as_bytes(data))[:_MAX_BODY]
+        length = self._head.headers.get("content-length", "")
+        is_whole = len(self._body) == _MAX_BODY or length == str(len(self._body))
+        if self._body and (is_whole or not length):
+            self._refuse(self._body)
         return []
 
     def close(self) -> list[Any]:
-        self._refuse(b"")
+        self._refuse(self._body)
 
     def _refuse(self, body: bytes) -> NoReturn:
         error = UnexpectedResponse(*self._head, body)

@@ -48,7 +48,7 @@ class SSEDecoder(Stateful, Generic[Item]):
     dispatch_at_eof: at `close`, dispatch the pending event. The standard discards it; some
         servers omit the last blank line.
 
-    Copying and pickling keep the position in the stream. A subclass copies its own attributes.
+    A copy or pickle has the position in the stream, but no attributes of a subclass.
 
     Raises TypeError and ValueError, naming the argument; ValueError for a last_event_id with CR,
     LF or NUL, which no stream can set.

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from sseparse.cli import async_backend, one_line, run, safe_for
+from sseparse.cli import SECONDS, async_backend, one_line, run, safe_for
 from sseparse.transports.httpx2 import HTTPX2Transport
 
 from ._contract import Reasoning, Text
@@ -49,7 +49,7 @@ from .demo import DemoServer
 @async_backend
 @click.option(
     "--timeout",
-    type=click.FloatRange(min=0, min_open=True),
+    type=SECONDS,
     default=600.0,
     show_default=True,
     metavar="SECONDS",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import signal
@@ -23,6 +24,19 @@ async_backend: Callable[[Callable[..., Any]], Callable[..., Any]] = click.option
     show_default=True,
     help="The event loop to run on.",
 )
+
+
+class _Seconds(click.FloatRange):
+    """Seconds above zero; click takes NaN for a number in any range."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        seconds = super().convert(value, param, ctx)
+        if math.isnan(seconds):
+            self.fail(f"{value} is no number of seconds.", param, ctx)
+        return seconds
+
+
+SECONDS = _Seconds(min=0, min_open=True)
 
 
 def run(work: Callable[[], Awaitable[object]], async_backend: str) -> None:

@@ -17,9 +17,8 @@ from sseparse._display import one_line
 from sseparse.client import EventSource
 
 from ._saved_id import SavedID
-from ._terminal import async_backend, print_json, run, safe_for
+from ._terminal import SECONDS, async_backend, print_json, run, safe_for
 
-_SECONDS = click.FloatRange(min=0, min_open=True)
 _COUNT = click.IntRange(min=1)
 
 
@@ -45,10 +44,10 @@ _COUNT = click.IntRange(min=1)
 )
 @click.option("--json", "as_json", is_flag=True, help="Print events as `sseparse decode` does.")
 @click.option("--max-events", type=_COUNT, metavar="N", help="Stop after N events.")
-@click.option("--timeout", type=_SECONDS, metavar="SECONDS", help="Stop after this time.")
+@click.option("--timeout", type=SECONDS, metavar="SECONDS", help="Stop after this time.")
 @click.option(
     "--idle-timeout",
-    type=_SECONDS,
+    type=SECONDS,
     metavar="SECONDS",
     help="Reconnect when no byte, not even a ping, arrives for this time.",
 )

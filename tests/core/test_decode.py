@@ -278,13 +278,35 @@ class AsyncFile:
 
 @pytest.mark.parametrize(
     "source",
-    [generated(), AsyncFile(), asyncio.StreamReader, "text", 7, None],
+    [generated(), AsyncFile(), "text", 7, None],
     ids=lambda source: getattr(source, "__name__", type(source).__name__),
 )
 def test_decode_refuses_at_once_what_it_cannot_read(source: Any) -> None:
     message = f"^source must be bytes, .* got {type(source).__name__}: adecode"
     with pytest.raises(TypeError, match=message):
         decode(source)
+
+
+@pytest.mark.parametrize("source", [io.BytesIO, asyncio.StreamReader])
+def test_class_in_place_of_a_source_is_refused_at_once(source: Any) -> None:
+    message = f"^source must be an instance, got the class {source.__name__}"
+    with pytest.raises(TypeError, match=message):
+        decode(source)
+    with pytest.raises(TypeError, match=message):
+        adecode(source)
+
+
+@pytest.mark.parametrize("buffering", [0, -1])
+def test_pipe_in_non_blocking_mode_is_refused_at_once(buffering: int) -> None:
+    reader, writer = os.pipe()
+    with os.fdopen(reader, "rb", buffering) as source, os.fdopen(writer, "wb", 0) as sink:
+        os.set_blocking(reader, False)
+        with pytest.raises(ValueError, match="source must be in blocking mode"):
+            decode(source)
+        os.set_blocking(reader, True)
+        events = decode(source)
+        sink.write(b"data: a\n\n")
+        assert next(events) == ServerSentEvent(data="a")
 
 
 @pytest.mark.parametrize(

@@ -165,3 +165,18 @@ def test_value_without_json_is_refused() -> None:
         encode_json_line(endless)
     with pytest.raises(TypeError, match="not JSON serializable"):
         encode_json_line(object())
+
+
+@pytest.mark.parametrize(
+    ("dumps", "error", "message"),
+    [
+        (5, TypeError, "^dumps must be callable or None, got int"),
+        (lambda _: 5, TypeError, "^the result of dumps must be a str or bytes, got int"),
+        (lambda _: "", ValueError, "^dumps must return one line, without indentation, got b''"),
+    ],
+)
+def test_wrong_dumps_is_an_error_that_names_it(
+    dumps: Any, error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        encode_json_line({}, dumps)

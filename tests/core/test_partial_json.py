@@ -408,7 +408,10 @@ def test_allow_says_which_unfinished_values_are_shown(text: str, allow: Any, val
     ("text", "value", "offset", "character", "reason"),
     [
         pytest.param("x", None, 0, b"x", "expected a value", id="no JSON"),
-        pytest.param("\ufeff1", None, 0, "\ufeff".encode(), "expected a value", id="a BOM"),
+        pytest.param("[\ufeff]", [], 1, b"\xef\xbb\xbf", "expected a value", id="a BOM inside"),
+        pytest.param(
+            "\ufeff\ufeff1", None, 3, b"\xef\xbb\xbf", "expected a value", id="a second BOM"
+        ),
         pytest.param("[1, ]", [1], 4, b"]", "expected a value", id="a comma last"),
         pytest.param("[,", [], 1, b",", r"expected a value or ']'", id="a comma first"),
         pytest.param("[1 2", [1], 3, b"2", "expected ',' or ']'", id="no comma"),
@@ -596,3 +599,15 @@ def test_it_does_not_go_on_after_an_interrupt(monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(LocalProtocolError, match=r"feed\(\) after a failure"):
         partial.feed("3")
     assert partial.value == [1]
+
+
+@pytest.mark.parametrize("size", [1, 2, 100])
+def test_byte_order_mark_at_the_start_is_skipped(size: int) -> None:
+    data = "\ufeff[1]".encode()
+    partial = PartialJSON()
+    for start in range(0, len(data), size):
+        partial.feed(data[start : start + size])
+    assert (partial.value, partial.complete) == ([1], True)
+    with pytest.raises(InvalidJSON) as caught:
+        partial.feed("x")
+    assert caught.value.offset == len(data)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import socketserver
+import sys
 import threading
 import urllib.error
 import urllib.request
@@ -72,6 +73,12 @@ class Handler(BaseHTTPRequestHandler):
                 self.respond(200, "application/json", b"")
             case "/gzip":
                 self.respond(200, "text/event-stream", gzip.compress(BODY), "gzip")
+            case "/br" | "/zstd":
+                self.respond(200, "text/event-stream", BODY, self.path[1:])
+            case "/in-two-pieces":
+                self.respond(400, "application/json", b'{"error": ', size=16)
+                self.server.first_has_come.wait(0.2)
+                self.wfile.write(b'"no"}\n')
             case "/endless":
                 self.respond(503, "text/plain", b"x", size=None)
                 self.server.first_has_come.wait()
@@ -284,6 +291,29 @@ def test_unknown_content_encoding_is_refused_at_once(opener: Opener, server: Ser
     message = r"content encoding, got gzip, compress: request it"
     with opener(server.url("/compress")) as response, pytest.raises(ValueError, match=message):
         decode(response)
+
+
+@decoding
+@pytest.mark.parametrize("coding", ["br", "zstd"])
+def test_content_encoding_without_its_package_is_refused_at_once(
+    opener: Opener, server: Server, coding: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for package in ("brotli", "brotlicffi", "compression.zstd", "backports.zstd", "zstandard"):
+        monkeypatch.delitem(sys.modules, package, raising=False)
+    with opener(server.url(f"/{coding}")) as response:
+        with pytest.raises(ValueError, match=f"got {coding} without a package for it: .* install"):
+            decode(response)
+        monkeypatch.setitem(sys.modules, "brotli", sys)
+        monkeypatch.setitem(sys.modules, "zstandard", sys)
+        decode(response)
+
+
+@all_responses
+def test_body_of_a_refusal_whose_length_is_known_is_whole(opener: Opener, server: Server) -> None:
+    with opener(server.url("/in-two-pieces")) as response:
+        with pytest.raises(UnexpectedResponse) as caught:
+            list(decode(response))
+        assert caught.value.body == b'{"error": "no"}\n'
 
 
 def test_response_of_requests_that_was_read_before_is_decoded(server: Server) -> None:

@@ -445,3 +445,24 @@ def test_an_idle_decoder_takes_less_than_400_bytes() -> None:
     decoder.feed(b"\ndata: x\n\n")
     assert sys.getsizeof(decoder) < 400
     assert decoder.__sizeof__() < 400
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_pickle_made_without_the_compiled_part_goes_on_with_it(protocol: int) -> None:
+    code = f"""
+import pickle, sys
+from sseparse import LineDecoder, NDJSONDecoder, SSEDecoder
+decoders = SSEDecoder(), LineDecoder(), NDJSONDecoder()
+for decoder, data in zip(decoders, (b"data: x\\n", b"1", b"1")):
+    decoder.feed(data)
+sys.stdout.buffer.write(pickle.dumps(decoders, {protocol}))
+"""
+    environment = {**os.environ, "SSEPARSE_PURE_PYTHON": "1"}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, check=True, env=environment)
+    events, lines, values = pickle.loads(done.stdout)
+    assert type(events) is SSEDecoder
+    assert events.feed(b"\n") == [ServerSentEvent(data="x")]
+    assert lines.feed(b"2\n") == [b"12"]
+    assert values.feed(b"2\n") == [12]
