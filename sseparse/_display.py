@@ -8,6 +8,15 @@ _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 # Control characters except TAB and LF.
 _CONTROL = dict.fromkeys([*range(0x09), *range(0x0B, 0x20), *range(0x7F, 0xA0)], _REPLACEMENT)
 
+# Linear in time, whatever the page: a match that goes on to the end is the last one.
+_UNSEEN = re.compile(
+    r"<!--.*?(?:-->|\Z)|<(script|style)\b.*?(?:</\1\b[^<>]*>?|\Z)", re.DOTALL | re.IGNORECASE
+)
+_TITLE = re.compile(r"<title\b[^<>]*>([^<]*)", re.IGNORECASE)
+_TAG = re.compile(r"<[a-z/!?][^<>]*>?", re.IGNORECASE)
+# html.unescape raises ValueError for a number of more than 4300 digits.
+_MAX_WORDS = 2000
+
 
 def one_line(text: str) -> str:
     """Return `text` on one line, unprintable characters replaced by U+FFFD."""
@@ -18,6 +27,18 @@ def one_line(text: str) -> str:
 def terminal_safe(text: str) -> str:
     """Return `text` with its control characters, except LF and TAB, replaced by U+FFFD."""
     return text.translate(_CONTROL)
+
+
+def page_words(page: str) -> str:
+    """Return the title of an HTML page, or else the start of its text, on one line."""
+    # Imported late: it loads the names of all entities.
+    from html import unescape
+
+    page = _UNSEEN.sub(" ", page)
+    title = _TITLE.search(page)
+    words = title[1].split() if title else []
+    words = words or _TAG.sub(" ", page).split()
+    return " ".join(unescape(" ".join(words)[:_MAX_WORDS]).split())
 
 
 def redacted_url(url: str) -> str:

@@ -17,7 +17,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ._display import one_line, redacted_location
+from ._display import one_line, page_words, redacted_location, redacted_url
+
+# In bytes: how much of an HTML page is searched for its words.
+_MAX_PAGE = 65536
 
 
 class ProtocolError(Exception):
@@ -103,27 +106,49 @@ class UnexpectedResponse(RemoteProtocolError):
 
     status: the HTTP status.
     headers: the header fields, names in lower case.
-    body: the start of the body; the message shows its first words.
+    body: the start of the body; the message shows its first words, or an HTML page's title.
     retry_after: the seconds for which the server asks to wait, or None.
+    url: the address of the response, kept without user information, query and fragment.
+    expected: the kind of response that was expected, for the message.
     """
 
     SHOWN = 300
 
     def __init__(
-        self, status: int, headers: Mapping[str, str], body: bytes, retry_after: float | None = None
+        self,
+        status: int,
+        headers: Mapping[str, str],
+        body: bytes,
+        retry_after: float | None = None,
+        url: str = "",
+        expected: str = "a stream",
     ) -> None:
-        super().__init__(status, headers, body, retry_after)
+        self.url = redacted_url(url) if url else ""
+        super().__init__(status, headers, body, retry_after, self.url, expected)
         self.status = status
         self.headers = headers
         self.body = body
         self.retry_after = retry_after
+        self.expected = expected
 
     def __str__(self) -> str:
-        content_type = self.headers.get("content-type", "no content type")
-        words = " ".join(self.body[: 4 * self.SHOWN].decode("utf-8", "replace").split())
+        # Imported late: the decoders import this module.
+        from ._decoders import essence
+
+        media_type = essence(self.headers.get("content-type"))
+        is_page = media_type in ("text/html", "application/xhtml+xml")
+        origin = f" from {self.url}" if self.url else ""
+        if 200 <= self.status < 300:
+            kind = "an HTML page" if is_page else media_type or "a response without a content type"
+            status = "" if self.status == 200 else f" (HTTP {self.status})"
+            message = f"not {self.expected}: {kind}{origin}{status}"
+        else:
+            message = f"HTTP {self.status} ({media_type or 'no content type'}){origin}"
+        words = self.body[:_MAX_PAGE].decode("utf-8", "replace")
+        words = page_words(words) if is_page else " ".join(words[: 4 * self.SHOWN].split())
         if len(words) > self.SHOWN:
             words = words[: self.SHOWN] + "…"
-        message = f"HTTP {self.status} ({content_type}): {words or 'empty body'}"
+        message += f": {words or 'empty body'}"
         if 300 <= self.status < 400 and (location := self.headers.get("location")):
             message += f" (redirects to {redacted_location(location)[: self.SHOWN]})"
         if self.retry_after is not None and self.retry_after > 0:

@@ -23,24 +23,31 @@ _PACKAGES = {
 
 
 class Head(NamedTuple):
-    """The status and the header fields, with lower-case names, of a response."""
+    """The status, the header fields, with lower-case names, and the URL of a response, or ""."""
 
     status: int
     headers: dict[str, str]
+    url: str
 
 
 def head_of(source: Any) -> Head | None:
     """Return the head of an HTTP response, or None for another source.
 
     source: any object. A response has `status_code` (httpx2, httpx, requests) or `status`
-        (aiohttp, urllib, the transports) and `headers`.
+        (aiohttp, urllib, the transports), `headers` and, but for some, `url`.
     """
     status = getattr(source, "status_code", getattr(source, "status", None))
     headers = getattr(source, "headers", None)
     if not isinstance(status, int) or not hasattr(headers, "items"):
         return None
     fields = cast("Any", headers).items()
-    return Head(status, {str(name).lower(): str(value) for name, value in fields})
+    try:
+        url = str(getattr(source, "url", ""))
+    except RuntimeError:  # httpx2: a response that was made without a request
+        url = ""
+    # The URL of urllib3 is only a path.
+    url = url if "://" in url else ""
+    return Head(status, {str(name).lower(): str(value) for name, value in fields}, url)
 
 
 def default_decoder(source: Any) -> Decoder[Any]:
@@ -109,7 +116,7 @@ class _Refusal:
         self._refuse(self._body)
 
     def _refuse(self, body: bytes) -> NoReturn:
-        error = UnexpectedResponse(*self._head, body)
+        error = UnexpectedResponse(self._head.status, self._head.headers, body, url=self._head.url)
         if self._remedy is not None:
             error.add_note(self._remedy)
         raise error

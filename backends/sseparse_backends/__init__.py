@@ -5,11 +5,13 @@ from ._contract import (
     BackendError,
     Delta,
     Finish,
+    FinishKind,
     Messages,
     Reasoning,
     Reply,
     Text,
     ToolCall,
+    ToolCallPiece,
     Usage,
 )
 from ._exchange import ReplyTimeout
@@ -19,6 +21,7 @@ from .anthropic import Anthropic
 from .cohere import Cohere
 from .darkai import DarkAI
 from .gemini import Gemini
+from .gemini_interactions import GeminiInteractions
 from .ollama import Ollama
 from .openai import OpenAI
 from .openai_responses import OpenAIResponses
@@ -31,7 +34,9 @@ __all__ = [
     "DarkAI",
     "Delta",
     "Finish",
+    "FinishKind",
     "Gemini",
+    "GeminiInteractions",
     "Messages",
     "Ollama",
     "OpenAI",
@@ -42,6 +47,7 @@ __all__ = [
     "ReplyTimeout",
     "Text",
     "ToolCall",
+    "ToolCallPiece",
     "Usage",
     "get_backend",
     "stream",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from reprlib import Repr
-from typing import Any, Protocol, TypeAlias, TypeVar
+from typing import Any, Generic, Literal, Protocol, TypeAlias, TypeVar
 
 from sseparse import Decoder, RemoteProtocolError
 from sseparse.transports import Request
@@ -28,13 +28,11 @@ class Reasoning:
 
 
 @dataclass(frozen=True, slots=True)
-class ToolCall:
-    """A complete tool call.
+class ToolCallPiece:
+    """The next piece of a tool call, as it arrives. Only a ToolCall is to be run.
 
     index: number of the call within the reply, from 0.
-    id: the service's ID of the call, which its result refers to; empty if there is none.
-    name: name of the tool.
-    arguments: JSON text as the model wrote it; not validated.
+    id, name, arguments: the piece of each; empty if it has none.
     """
 
     index: int
@@ -44,11 +42,43 @@ class ToolCall:
 
 
 @dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A complete call that the caller has to answer, in a reply that is complete.
+
+    Calls come right before Finish. A reply that ended at a limit or a filter has none.
+
+    index: number of the call within the reply, from 0.
+    id: the service's ID of the call, which its result refers to; empty if there is none.
+    name: name of the tool.
+    arguments: JSON text as the model wrote it; for the kind "custom" any text.
+    kind: "function", or the service's word for another kind of item, such as "custom".
+    """
+
+    index: int
+    id: str = ""
+    name: str = ""
+    arguments: str = ""
+    kind: str = "function"
+
+
+@dataclass(frozen=True, slots=True)
 class Usage:
-    """The tokens used so far, as the service counts them."""
+    """The tokens used so far, as far as the service has counted them.
+
+    input_tokens: the whole prompt, cached tokens included.
+    output_tokens: the whole reply, reasoning included.
+    cached_tokens: those of input_tokens that were read from a cache.
+    reasoning_tokens: those of output_tokens that were spent on reasoning.
+    """
 
     input_tokens: int = 0
     output_tokens: int = 0
+    cached_tokens: int = 0
+    reasoning_tokens: int = 0
+
+
+# Why a reply ended: "pause" asks to send the conversation again, to go on with the turn.
+FinishKind: TypeAlias = Literal["stop", "length", "tool_calls", "filter", "pause", "other"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +86,15 @@ class Finish:
     """The service says that the reply is complete.
 
     reason: the service's word for why it ended, or None if it gives none.
+    kind: the same in one word for all services. It is "tool_calls" wherever calls wait for
+        an answer, and "other" for an unknown reason.
     """
 
     reason: str | None = None
+    kind: FinishKind = "stop"
 
 
-Delta: TypeAlias = Text | Reasoning | ToolCall | Usage | Finish
+Delta: TypeAlias = Text | Reasoning | ToolCallPiece | ToolCall | Usage | Finish
 
 # A prompt, or the messages of a conversation in the service's own format.
 Messages: TypeAlias = str | Sequence[Mapping[str, Any]]
@@ -89,13 +122,24 @@ _limited.maxstring = _limited.maxother = 300
 _limited.maxdict = _limited.maxlist = 20
 
 
-class Reply(Protocol[Event]):
-    """One answer in flight: its decoder, and the meaning of each event. It may keep state."""
+class Reply(Generic[Event]):
+    """One answer in flight: its decoder, and the meaning of each event. It may keep state.
+
+    A subclass must have `decoder` and `interpret`.
+
+    decoder: turns the body into events; this reply's own.
+    id: the service's ID of the reply, or None before it has come.
+    served_model: the model that replies, as the service names it, or None before it has come.
+    """
+
+    decoder: Decoder[Event]
+    id: str | None = None
+    served_model: str | None = None
 
     @property
-    def decoder(self) -> Decoder[Event]:
-        """The decoder that turns the body into events; this reply's own."""
-        ...
+    def messages(self) -> list[dict[str, Any]]:
+        """The reply so far, as the service wants it back in a conversation. A new list."""
+        return []
 
     def interpret(self, event: Event, /) -> Iterable[Delta | None]:
         """Return the deltas of `event`.
@@ -105,7 +149,7 @@ class Reply(Protocol[Event]):
 
         Raises BackendError for an error that the service reports, and RemoteProtocolError.
         """
-        ...
+        raise NotImplementedError
 
     def end(self) -> Iterable[Delta]:
         """Return the deltas that the end of the body completes, () for none.
@@ -113,7 +157,7 @@ class Reply(Protocol[Event]):
         Without a Finish, here or before, the reply is incomplete. It is not called when the
         network fails or the body ends inside an item.
         """
-        ...
+        return ()
 
 
 class Backend(Protocol):
@@ -149,6 +193,9 @@ class Backend(Protocol):
 
     def reply(self, content_type: str) -> Reply[Any]:
         """Return a new reply for a body of this Content-Type.
+
+        A response without one is taken for what the request's Accept field asks for, or else for
+        text/event-stream.
 
         Raises ValueError for a media type that the service does not reply with.
         """

@@ -6,13 +6,29 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from io import StringIO
 from random import random
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, cast
 
-from sseparse import IncompleteStream, LocalProtocolError, RemoteProtocolError, UnexpectedResponse
+from sseparse import (
+    IncompleteStream,
+    InvalidJSON,
+    LocalProtocolError,
+    RemoteProtocolError,
+    UnexpectedResponse,
+)
 from sseparse.client import LimitName, ResponseState, State, Verdict
 from sseparse.transports import Request
 
-from ._contract import Backend, BackendError, Delta, Finish, Messages, Reply, Text, Usage
+from ._contract import (
+    Backend,
+    BackendError,
+    Delta,
+    Finish,
+    Messages,
+    Reply,
+    Text,
+    ToolCall,
+    Usage,
+)
 
 # In seconds: the longest wait before the first retry, doubled for each further one up to the last.
 _FIRST_WAIT = 0.5
@@ -58,8 +74,12 @@ class Exchange:
         model: str | None = None,
         connect_timeout: float | None = None,
         retries: int = 0,
+        content_type: str | None = None,
         options: Mapping[str, Any] | None = None,
     ) -> None:
+        untyped: Any = content_type
+        if untyped is not None and not isinstance(untyped, str):
+            raise TypeError(f"content_type must be a str or None, got {untyped!r}")
         count: Any = retries
         if isinstance(count, bool) or not isinstance(count, int):
             raise TypeError(f"retries must be an int, got {count!r}")
@@ -68,14 +88,21 @@ class Exchange:
         request = backend.request(messages, model=model, **options or {})
         self._request = replace(request, connect_timeout=connect_timeout)
         self.model: str = model or backend.default_model
+        self.status: int | None = None
+        self.headers: Mapping[str, str] = {}
         self.usage: Usage | None = None
-        self.finish_reason: str | None = None
+        self.finish: Finish | None = None
+        self.tool_calls: list[ToolCall] = []
+        # The reply of the latest attempt that was answered with a stream.
+        self.reply: Reply[Any] | None = None
+        # Whether the items are the deltas alone, or each event before its own.
+        self.with_events = False
         # Pieces of content, for which usage does not count.
         self.progress: int = 0
         self._backend = backend
+        self._content_type = content_type
         self._retries = retries
         self._longest_wait = _FIRST_WAIT
-        self._reply: Reply[Any]
         self._text = StringIO()
         # The backend's error for this media type.
         self._unreadable: ValueError | None = None
@@ -85,35 +112,48 @@ class Exchange:
         """The text of the reply so far."""
         return self._text.getvalue()
 
+    @property
+    def _accepted(self) -> str:
+        """The media type that the request asks for."""
+        return self._request.headers.get("accept") or "text/event-stream"
+
     def request(self) -> Request:
         return self._request
 
     def accept(self, status: int, headers: Mapping[str, str]) -> ResponseState:
         """Return OPEN for a 200 with a media type that the backend reads, else REFUSED."""
+        self.status, self.headers = status, headers
         self._unreadable = None
         if status != 200:
             return State.REFUSED
         try:
-            self._reply = self._backend.reply(headers.get("content-type", ""))
+            self.reply = self._backend.reply(
+                self._content_type or headers.get("content-type") or self._accepted
+            )
         except ValueError as error:
             self._unreadable = error
             return State.REFUSED
         return State.OPEN
 
-    def receive_data(self, data: bytes) -> tuple[list[Delta], Verdict | None]:
-        """Return the deltas of a chunk, up to Finish; an error of the service is final."""
-        events, error = _decode(self._reply.decoder.feed, data)
-        return self._take(self._reply.interpret, events, error)
+    def receive_data(self, data: bytes) -> tuple[list[Any], Verdict | None]:
+        """Return the items of a chunk, up to Finish; an error of the service is final."""
+        reply = cast("Reply[Any]", self.reply)
+        events, error = _decode(reply.decoder.feed, data)
+        return self._take(reply.interpret, events, error)
 
-    def receive_end(self) -> tuple[list[Delta], Verdict]:
-        """Return the deltas that the end completes; without Finish the reply is incomplete."""
+    def receive_end(self) -> tuple[list[Any], Verdict]:
+        """Return the items that the end completes; without Finish the reply is incomplete."""
+        reply = cast("Reply[Any]", self.reply)
         # An error here means that the body ended inside an item.
-        events, cause = _decode(self._reply.decoder.close)
-        deltas, verdict = self._take(self._reply.interpret, events)
+        events, cause = _decode(reply.decoder.close)
+        items, verdict = self._take(reply.interpret, events)
+        if verdict is not None and isinstance(verdict.error, InvalidJSON | ValueError):
+            # It ended inside the data of its last event, where json raises a ValueError.
+            verdict = Verdict(self._incomplete(verdict.error))
         if verdict is None and cause is None:
-            more, verdict = self._take(lambda reply: reply.end(), [self._reply])
-            deltas += more
-        return deltas, verdict or Verdict(self._incomplete(cause))
+            more, verdict = self._take(lambda _: reply.end(), [None])
+            items += more
+        return items, verdict or Verdict(self._incomplete(cause))
 
     def refuse(self, error: UnexpectedResponse) -> Verdict:
         """Retry after 429 and 5xx, at the earliest when Retry-After says."""
@@ -144,27 +184,33 @@ class Exchange:
         interpret: Callable[[Any], Iterable[Delta | None]],
         events: list[Any],
         error: Exception | None = None,
-    ) -> tuple[list[Delta], Verdict | None]:
-        """Return the deltas of `events`, up to Finish; `error` follows the events."""
-        taken: list[Delta] = []
+    ) -> tuple[list[Any], Verdict | None]:
+        """Return the items of `events`, up to Finish; `error` follows the events."""
+        taken: list[Any] = []
         try:
             for event in events:
+                if self.with_events and event is not None:
+                    taken.append(event)
                 for delta in interpret(event):
                     if delta is not None:
                         taken.append(delta)
+                        self._retries = 0
                     if isinstance(delta, Text):
                         self._text.write(delta.text)
                     elif isinstance(delta, Finish):
-                        self.finish_reason = delta.reason
+                        self.finish = delta
                         return taken, Verdict()
+                    elif isinstance(delta, ToolCall):
+                        self.tool_calls.append(delta)
                     elif isinstance(delta, Usage):
                         self.usage = delta
                         continue
                     self.progress += 1
+        except RecursionError as failure:
+            error = RemoteProtocolError("an event is nested too deeply")
+            error.__cause__ = failure
         except Exception as failure:  # the backend's own: raised later, after the deltas before it
             error = failure
-        if taken:
-            self._retries = 0
         if isinstance(error, BackendError):
             error.text = self.text
         return taken, None if error is None else Verdict(error)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, TypedDict, cast, get_type_hints
 from urllib.parse import urlencode, urlsplit
 
 import msgspec
 
-from sseparse import SSEDecoder, decoder_for
+from sseparse import Decoder, JSONValuesDecoder, ServerSentEvent, SSEDecoder, decoder_for
 from sseparse.transports import Request
 
 from ._contract import Messages
@@ -115,14 +115,29 @@ class Service:
         encoded = _encode({**body, **options, **self.extra_body})
         return Request("POST", join_url(self.base_url, path, **query), headers, encoded)
 
-    def event_stream(self, content_type: str) -> SSEDecoder[Any]:
-        """Return the decoder of a reply.
+    def decoder(self, content_type: str) -> Decoder[Any]:
+        """Return the decoder of a reply, whose events are ServerSentEvent and UnknownField.
 
-        Raises ValueError for another media type than text/event-stream.
+        A server that ignores `stream` answers with one JSON object, which becomes one event.
+
+        Raises ValueError for another media type than text/event-stream and application/json.
         """
+        limit = self.max_event_size
+        if is_json(content_type):
+            return JSONValuesDecoder(loads=_as_event, max_value_size=limit, unwrap_array=True)
         expect_content_type(self, content_type, "text/event-stream")
-        # GPUStack and llama.cpp's older servers send an error as a field line.
-        return SSEDecoder(max_event_size=self.max_event_size, unknown_fields=True)
+        # GPUStack and llama.cpp's older servers send an error as a field line. A last event
+        # without its blank line counts if its JSON is whole.
+        return SSEDecoder(max_event_size=limit, unknown_fields=True, dispatch_at_eof=True)
+
+
+def is_json(content_type: str) -> bool:
+    """Return whether a Content-Type is that of one JSON document."""
+    return content_type.partition(";")[0].strip().lower() == "application/json"
+
+
+def _as_event(text: str) -> ServerSentEvent:
+    return ServerSentEvent(data=text)
 
 
 def expect_content_type(backend: Any, content_type: str, media_type: str) -> None:
@@ -158,20 +173,80 @@ def join_url(base_url: str, path: str, **query: str) -> str:
     return address._replace(path=address.path.rstrip("/") + path, query=whole_query).geturl()
 
 
-def conversation(messages: Messages) -> list[Mapping[str, Any]]:
+def conversation(
+    messages: Messages, service: str = "", foreign: frozenset[str] = frozenset()
+) -> list[Mapping[str, Any]]:
     """Return `messages` as a list; a str becomes one message of the user.
 
-    Raises ValueError for anything but a str or a non-empty list of mappings.
+    service: name of the service, for errors.
+    foreign: keys of messages, and types of messages and their parts, that only other services have.
+
+    Raises ValueError for anything but a str or a non-empty list of mappings, and for a message of
+    another service.
     """
     untrusted: Any = messages
     match untrusted:
         case str():
             return [{"role": "user", "content": untrusted}]
         case [_, *_] if all(isinstance(message, Mapping) for message in untrusted):
+            for message in untrusted:
+                if marks := _marks(message) & foreign:
+                    rule = f"messages must have the shape of {service}'s"
+                    raise ValueError(f"{rule}, got one with {min(marks)!r}: {message!r:.100}")
             return [*untrusted]
         case _:
             rule = "messages must be a str or a non-empty list of mappings"
             raise ValueError(f"{rule}, got {untrusted!r:.100}")
+
+
+def _marks(message: Mapping[str, Any]) -> set[str]:
+    """Return what tells the shape of a message: its keys, its type and those of its parts."""
+    marks: list[Any] = [*message, message.get("type")]
+    match message.get("content"):
+        case [*parts]:
+            for part in parts:
+                match part:
+                    case {"type": kind}:
+                        marks.append(kind)
+                    case _:
+                        pass
+        case _:
+            pass
+    return {mark for mark in marks if isinstance(mark, str)}
+
+
+def expect_calls(results: Iterable[Any], calls: Container[Any]) -> None:
+    """Raise ValueError for a tool result whose call is not in the conversation."""
+    for call_id in results:
+        if call_id not in calls:
+            rule = "messages must have the call that a tool result answers before it"
+            raise ValueError(f"{rule}, got a result for {call_id!r:.100}")
+
+
+def expect_answers(messages: Iterable[Mapping[str, Any]]) -> None:
+    """Raise ValueError for a message of the role tool before its call, in OpenAI's shape."""
+    calls: set[Any] = set()
+    for message in messages:
+        match message:
+            case {"role": "tool", "tool_call_id": call_id}:
+                expect_calls([call_id], calls)
+            case {"tool_calls": [*items]}:
+                for item in items:
+                    match item:
+                        case {"id": call_id}:
+                            calls.add(call_id)
+                        case _:
+                            pass
+            case _:
+                pass
+
+
+def result_text(output: Any) -> str:
+    """Return the output of a tool as text: a str as it is, any other value as JSON.
+
+    Raises ValueError for a value that is not JSON.
+    """
+    return output if isinstance(output, str) else _encode(output).decode()
 
 
 _BYTES = (bytes, bytearray, memoryview)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, cast
 
 from sseparse.client import Attempts, Driver, Limits
 from sseparse.transports import Transport, transport_or_default
 
-from ._contract import Backend, Delta, Messages, Text, Usage
+from ._contract import Backend, Delta, FinishKind, Messages, Text, ToolCall, Usage
 from ._exchange import Exchange
 
 
@@ -24,6 +24,7 @@ def stream(
     first_timeout: float | None = None,
     idle_timeout: float | None = None,
     retries: int = 0,
+    content_type: str | None = None,
     **options: Any,
 ) -> ReplyStream:
     """Return the reply of `backend` to `messages`, to be opened with `async with`.
@@ -41,6 +42,7 @@ def stream(
         the status is 429 or 5xx. The wait before the first is random, up to half a second, then
         up to twice as long each time, at most 8 seconds. A Retry-After makes it longer. A wait
         that would end after the timeout is not begun. Default: 0.
+    content_type: the media type of the reply, in place of what the server says it is.
     options: passed to the backend's `request`.
 
     Raises TypeError and ValueError, naming the argument, before anything is sent.
@@ -52,6 +54,7 @@ def stream(
         model=model,
         connect_timeout=connect_timeout,
         retries=retries,
+        content_type=content_type,
         options=options,
     )
     return ReplyStream(exchange, limits, transport_or_default(transport, proxy))
@@ -91,7 +94,7 @@ class ReplyStream:
 
     def __init__(self, exchange: Exchange, limits: Limits, transport: Transport) -> None:
         self._exchange = exchange
-        self._driver = Driver[Delta](Attempts(exchange, limits), transport, keep_connection=True)
+        self._driver = Driver[Any](Attempts(exchange, limits), transport, keep_connection=True)
 
     @property
     def model(self) -> str:
@@ -99,14 +102,60 @@ class ReplyStream:
         return self._exchange.model
 
     @property
+    def served_model(self) -> str | None:
+        """The model that replies, as the service names it, or None before it has come."""
+        reply = self._exchange.reply
+        return None if reply is None else reply.served_model
+
+    @property
+    def id(self) -> str | None:
+        """The service's ID of the reply, or None before it has come."""
+        reply = self._exchange.reply
+        return None if reply is None else reply.id
+
+    @property
+    def status(self) -> int | None:
+        """The status of the latest response, or None before it has come."""
+        return self._exchange.status
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The header fields of the latest response, names in lower case."""
+        return self._exchange.headers
+
+    @property
     def usage(self) -> Usage | None:
-        """The tokens used, as far as the service has reported them."""
+        """The tokens used, or None if the service has counted none."""
         return self._exchange.usage
 
     @property
     def finish_reason(self) -> str | None:
         """The service's reason for the end of the reply, or None."""
-        return self._exchange.finish_reason
+        finish = self._exchange.finish
+        return None if finish is None else finish.reason
+
+    @property
+    def finish_kind(self) -> FinishKind | None:
+        """Why the reply ended, in one word for all services, or None before it has ended."""
+        finish = self._exchange.finish
+        return None if finish is None else finish.kind
+
+    @property
+    def tool_calls(self) -> list[ToolCall]:
+        """The calls that the caller has to answer, once the reply is complete. A new list."""
+        return [*self._exchange.tool_calls]
+
+    @property
+    def messages(self) -> list[dict[str, Any]]:
+        """What the service said, as it wants it back, put together anew each time.
+
+        Append it to the conversation, and then the result of each call:
+
+            messages += reply.messages
+            messages += [backend.tool_result(call, run(call)) for call in reply.tool_calls]
+        """
+        reply = self._exchange.reply
+        return [] if reply is None else reply.messages
 
     @property
     def text_so_far(self) -> str:
@@ -120,17 +169,30 @@ class ReplyStream:
         return self._exchange.text
 
     def deltas(self) -> AsyncIterator[Delta]:
-        """Iterate over the reply as typed items: Text, Reasoning, ToolCall, Usage, Finish."""
-        return self._driver
+        """Iterate over the reply as typed items.
+
+        They are Text, Reasoning, ToolCallPiece, ToolCall, Usage and Finish.
+        """
+        return _View(self._driver, _is_delta)
+
+    def events(self) -> AsyncIterator[Any]:
+        """Iterate over what the reply's decoder makes, unchanged.
+
+        For fields that no delta has, such as citations and log probabilities. The views share the
+        reply: each takes what the others have not taken. Events that had arrived before the first
+        call of this method are gone.
+        """
+        self._exchange.with_events = True
+        return _View(self._driver, lambda item: not _is_delta(item))
 
     def __aiter__(self) -> ReplyStream:
         return self
 
     async def __anext__(self) -> str:
         while True:
-            delta = await self._driver.__anext__()
-            if isinstance(delta, Text):
-                return delta.text
+            item = await self._driver.__anext__()
+            if isinstance(item, Text):
+                return item.text
 
     async def __aenter__(self) -> ReplyStream:
         await self._driver.open()
@@ -146,3 +208,24 @@ class ReplyStream:
     async def aclose(self) -> None:
         """Close the connection at once, from any task; an iteration in progress is over."""
         await self._driver.aclose()
+
+
+class _View:
+    """An iterator over the items of a driver that are `wanted`."""
+
+    def __init__(self, driver: Driver[Any], wanted: Callable[[Any], bool]) -> None:
+        self._driver = driver
+        self._wanted = wanted
+
+    def __aiter__(self) -> _View:
+        return self
+
+    async def __anext__(self) -> Any:
+        while True:
+            item = await self._driver.__anext__()
+            if self._wanted(item):
+                return item
+
+
+def _is_delta(item: Any) -> bool:
+    return isinstance(item, Delta)

@@ -2,35 +2,25 @@
 
 from __future__ import annotations
 
+import json
+import re
 from dataclasses import dataclass, field
 from itertools import product
 
-import msgspec
-
-from ._contract import ToolCall
-
-
-class FunctionPiece(msgspec.Struct):
-    """A piece of a function's name and arguments."""
-
-    name: str | None = None
-    arguments: str | None = None
-
-
-class CallPiece(msgspec.Struct):
-    """A piece of a tool call, as OpenAI and Cohere send it."""
-
-    index: int | None = None
-    id: str | None = None
-    function: FunctionPiece | None = None
+from ._contract import ToolCall, ToolCallPiece
+from ._merge import Object, joined, merge
 
 
 @dataclass
 class _Call:
+    number: int
     index: int | None
     id: str
-    name: str
+    kind: str
+    name: str = ""
     arguments: list[str] = field(default_factory=list[str])
+    # All that its pieces said.
+    item: Object = field(default_factory=dict[str, object])
 
 
 class ToolCalls:
@@ -44,57 +34,107 @@ class ToolCalls:
     def add(
         self,
         index: int | None,
-        id: str | None,
-        name: str | None,
-        arguments: str | None,
+        id: str,
+        name: str = "",
+        arguments: str = "",
         *,
-        whole: bool = False,
-    ) -> None:
-        """Add a piece to the call of its index, else of its ID, else to the latest one.
+        kind: str = "function",
+        item: Object | None = None,
+    ) -> ToolCallPiece:
+        """Add a piece to the call that it continues, and return it.
 
-        Ollama gave all calls index 0 (its issue 15457), and before that none (its issue 7881). So
-        a new ID starts a call, and without IDs a new name does. A piece with an ID and no name
-        continues the call of that ID, whatever its index.
-
-        whole: the arguments, unless empty, replace the pieces so far.
+        item: the piece as the service sent it, for `items`.
         """
-        call = self._find(index, id or None, name)
+        call = self._find(index, id, name)
         if call is None:
-            call = _Call(index, id or "", name or "")
+            call = _Call(len(self._calls), index, id, kind)
             self._calls.append(call)
         call.index = index if call.index is None else call.index
-        call.id = call.id or id or ""
-        call.name = call.name or name or ""
-        if arguments and whole:
-            call.arguments.clear()
+        call.id = call.id or id
+        if name != call.name and not (call.name and call.arguments):
+            call.name += name
         if arguments:
             call.arguments.append(arguments)
-        for key in product({None, index, call.index}, {None, call.id}):
+        merge(call.item, item or {})
+        for key in product({None, index, call.index}, {None, id or call.id, call.id}):
             self._latest[key] = call
+        return ToolCallPiece(call.number, id, name, arguments)
 
-    def _find(self, index: int | None, id: str | None, name: str | None) -> _Call | None:
+    def _find(self, index: int | None, id: str, name: str) -> _Call | None:
+        """Return the call that a piece continues, or None if it begins one.
+
+        - The call of its index and ID goes on.
+        - Without a name it goes on with the call of its ID, of its index, or else the latest one;
+          some servers make a new ID for each piece (vLLM).
+        - With a name and another ID it begins a call, even at a known index: Ollama gave all calls
+          index 0 (its issue 15457).
+        - With a name and without an ID it goes on with the call of its index if it repeats the
+          name, or if that has no arguments yet: then it is the next part of the name.
+        - Without an index a name begins a call (Ollama's issue 7881).
+        """
         latest = self._latest.get((None, None))
         # A first piece without an index belongs to the next piece that has one.
         adoptable = latest if latest is not None and latest.index is None else None
-        if id is not None:
-            call = self._latest.get((index, id))
-            if call is None and not name:
-                call = self._latest.get((None, id))
-            if call is None and index is not None:
-                call = self._latest.get((index, "")) or adoptable
-                if call is not None and name and call.name not in ("", name):
-                    return None
-            return call if call is None or call.id in ("", id) else None
+        if id:
+            call = self._latest.get((index, id)) or (None if name else self._latest.get((None, id)))
+            if call is not None:
+                return call
         call = self._latest.get((index, None)) or adoptable
-        if call is None or not name or not call.name:
+        if call is None or not name:
             return call
-        return call if index is not None and name == call.name else None
+        if id and call.id:
+            return None
+        if not call.name:
+            return call
+        if index is None:
+            return None
+        return call if name == call.name or not call.arguments else None
 
     def take(self) -> list[ToolCall]:
-        """Return the calls in the order of their first pieces, and forget them."""
-        calls, self._calls, self._latest = self._calls, [], {}
+        """Return the calls in the order of their first pieces."""
         return [
-            # Cohere sends no arguments for a tool without parameters.
-            ToolCall(index, call.id, call.name, "".join(call.arguments) or "{}")
-            for index, call in enumerate(calls)
+            ToolCall(call.number, call.id, call.name, _arguments(call), call.kind)
+            for call in self._calls
         ]
+
+    def items(self) -> list[Object]:
+        """Return the calls as a message has them, with all the fields that their pieces had."""
+        items: list[Object] = []
+        for call in self._calls:
+            item = joined(call.item)
+            item.pop("index", None)
+            where = "input" if call.kind == "custom" else "arguments"
+            said = {"name": call.name, where: _arguments(call)}
+            function = item.get(call.kind)
+            item |= {"id": call.id, "type": call.kind}
+            item[call.kind] = {**(function if isinstance(function, dict) else {}), **said}
+            items.append(item)
+        return items
+
+
+def _arguments(call: _Call) -> str:
+    text = "".join(call.arguments)
+    return text if call.kind == "custom" else last_object(text) or "{}"
+
+
+def last_object(text: str) -> str:
+    """Return the last of several JSON objects, one after another; any other text as it is.
+
+    It replaces the others: some servers send `{}` as a placeholder first, others send all of the
+    arguments again at the end.
+    """
+    start = end = 0
+    try:
+        while end < len(text):
+            start = end
+            value, end = _raw_decode(text, start)
+            if not isinstance(value, dict):
+                return text
+            end = _SPACE.match(text, end).end()  # type: ignore[union-attr]
+    except (ValueError, RecursionError):
+        return text
+    return text[start:]
+
+
+_raw_decode = json.JSONDecoder(strict=False).raw_decode
+_SPACE = re.compile(r"[ \t\r\n]*")

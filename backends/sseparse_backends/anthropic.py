@@ -1,22 +1,34 @@
 """Anthropic's messages, and the servers that speak the same protocol.
 
-A reply is a message of blocks: text, thinking, tool calls. Each block starts and grows by deltas.
+A reply is a message of blocks: text, thinking, tool calls. Each block starts and grows by deltas
+(platform.claude.com/docs/en/build-with-claude/streaming).
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, TypedDict, Unpack
+from typing import Any, ClassVar, TypedDict, Unpack, cast
+from urllib.parse import quote, urlsplit
 
-import msgspec
-
-from sseparse import ServerSentEvent, SSEDecoder, UnknownField
+from sseparse import RemoteProtocolError, ServerSentEvent, UnknownField
 from sseparse.transports import Request
 
-from ._contract import Delta, Finish, Messages, Reasoning, Text, ToolCall, Usage
-from ._json_events import EventData, TokenCounts, as_count, by_type, object_text, parse_event
-from ._json_service import Service, conversation
+from ._contract import (
+    BackendError,
+    Delta,
+    FinishKind,
+    Messages,
+    Reasoning,
+    Text,
+    ToolCall,
+    ToolCallPiece,
+    Usage,
+)
+from ._json_reply import JSONReply, loads
+from ._json_service import Service, conversation, expect_calls, is_json, result_text
+from ._merge import Object, joined
 
 
 class AnthropicOptions(TypedDict, total=False):
@@ -46,27 +58,45 @@ class Anthropic(Service):
 
     base_url: address up to the version, such as "https://api.deepseek.com/anthropic".
 
+        - For Azure: "https://NAME.services.ai.azure.com/anthropic"
+          (platform.claude.com/docs/en/build-with-claude/claude-in-microsoft-foundry).
+        - For Amazon Bedrock: "https://bedrock-mantle.REGION.api.aws/anthropic"
+          (docs.aws.amazon.com/bedrock/latest/userguide/inference-messages-api.html).
+        - For Vertex AI, an address that ends in "/publishers/anthropic", such as
+          "https://aiplatform.googleapis.com/v1/projects/ID/locations/global/publishers/anthropic"
+          (platform.claude.com/docs/en/build-with-claude/claude-models-on-google-cloud).
+
+    api_key: for Azure, the resource's key; for Bedrock, a Bedrock API key; for Vertex AI, an
+        access token, as `gcloud auth print-access-token` prints it.
+    api_version: version of the API. The default one refuses temperature, top_k and top_p.
+        "2023-06-01", on Vertex AI "vertex-2023-10-16", takes them for models before Claude 4.7,
+        and is the one for those models on Bedrock.
+
     Service documents the other arguments. Messages of the roles system and developer become the
-    system prompt, wherever they stand. The service requires max_tokens, by default 8192. Tools
-    that the service runs itself are no ToolCall. Usage counts input tokens without the cached
-    ones, as the service does.
+    system prompt, wherever they stand. The service requires max_tokens, by default 8192; thinking
+    counts. A call of the computer or browser toolset has the toolset's name as its kind. Tools
+    that the service runs itself are no ToolCall.
     """
 
     name = "anthropic"
     key_variable: ClassVar[str] = "ANTHROPIC_API_KEY"
-    default_model = "claude-haiku-5-5"
+    default_model = "claude-haiku-5-5"  # platform.claude.com/docs/en/models/overview
     options: ClassVar[frozenset[str]] = frozenset(AnthropicOptions.__annotations__)
 
     base_url: str = field(default="https://api.anthropic.com", repr=False)
+    api_version: str = "2026-10-21"  # platform.claude.com/docs/en/api/versioning
 
     def request(
         self, messages: Messages, *, model: str | None = None, **options: Unpack[AnthropicOptions]
     ) -> Request:
-        """See Backend.request."""
+        """See Backend.request.
+
+        Results of tools, and the user's message after them, are sent as one message.
+        """
         model = model or self.default_model
-        body: dict[str, Any] = {"model": model, "messages": [], "max_tokens": 8192, "stream": True}
         system: list[Any] = []
-        for message in conversation(messages):
+        turns: list[Mapping[str, Any]] = []
+        for message in conversation(messages, "Anthropic", _FOREIGN):
             match message:
                 case {"role": "system" | "developer", "content": str(text)}:
                     if text:  # the service refuses an empty block
@@ -74,107 +104,386 @@ class Anthropic(Service):
                 case {"role": "system" | "developer", "content": [*blocks]}:
                     system += blocks
                 case _:
-                    body["messages"].append(message)
-        if not body["messages"]:
+                    turns.append(message)
+        if not turns:
             raise ValueError("messages must include more than system messages")
+        joined_turns = _with_joined_results(turns)
+        body: dict[str, Any] = {"messages": joined_turns, "max_tokens": 8192, "stream": True}
         if system:
             body["system"] = system
-        headers = {"anthropic-version": "2023-06-01", **self.key_field("x-api-key")}
+        if urlsplit(self.base_url).path.rstrip("/").endswith("/publishers/anthropic"):
+            body["anthropic_version"] = self.api_version
+            path = f"/models/{quote(model, safe='@')}:streamRawPredict"
+            return self.post(path, self.key_field("authorization", "Bearer "), body, options)
+        body["model"] = model
+        headers = {"anthropic-version": self.api_version, **self.key_field("x-api-key")}
         return self.post("/v1/messages", headers, body, options)
 
     def reply(self, content_type: str) -> _Reply:
         """See Backend.reply."""
-        return _Reply(self.event_stream(content_type))
+        decoder = self.decoder(content_type)
+        return _Reply(decoder, self.max_event_size, is_object=is_json(content_type))
+
+    def tool_result(self, call: ToolCall, output: Any) -> dict[str, Any]:
+        """Return the message that answers `call`.
+
+        output: text, a list of content blocks, or any other JSON value, which is sent as JSON. It
+            may be the tool_result itself, such as {"type": "tool_result", "is_error": True,
+            "content": "timed out"}, without the ID.
+        """
+        fields: Mapping[str, Any]
+        match output:
+            case {"type": "tool_result"}:
+                fields = output
+            case [*blocks] if blocks and all(_type(block) in _RESULT_BLOCKS for block in blocks):
+                fields = {"content": blocks}
+            case _:
+                # The service refuses an empty text (zed's pull request 27130).
+                text = result_text(output)
+                fields = {"content": text if text.strip() else []}
+        result = {"type": "tool_result", **fields, "tool_use_id": call.id}
+        if call.kind != "function":
+            result["toolset_name"] = call.kind
+        return {"role": "user", "content": [result]}
 
 
-class _Start(msgspec.Struct):
-    usage: TokenCounts | None = None
+# Of messages of other services.
+_FOREIGN = frozenset(
+    "parts tool_calls tool_call_id tool_name function_call function_call_output input_text "
+    "output_text image_url".split()
+)
+# What the content of a result may have.
+_RESULT_BLOCKS = frozenset("text image document search_result tool_reference browser_state".split())
 
 
-class _Part(msgspec.Struct):
-    """The start of a block, or a delta of a block or of the message."""
-
-    type: str | None = None
-    text: str | None = None
-    thinking: str | None = None
-    id: str | None = None
-    name: str | None = None
-    input: msgspec.Raw = msgspec.Raw()
-    partial_json: str | None = None
-    stop_reason: str | None = None
+def _type(block: Any) -> Any:
+    match block:
+        case {"type": type}:
+            return type
+        case _:
+            return None
 
 
-class _Event(EventData):
-    index: int | None = None
-    message: _Start | None = None
-    content_block: _Part | None = None
-    delta: _Part | None = None
-    usage: TokenCounts | None = None
+def _blocks(message: Mapping[str, Any]) -> list[Any]:
+    match message.get("content"):
+        case str(text) if text:
+            return [{"type": "text", "text": text}]
+        case [*blocks]:
+            return blocks
+        case _:
+            return []
 
 
-_TYPES = "message_start content_block_start content_block_delta message_delta message_stop".split()
-_decode = by_type(dict.fromkeys(_TYPES, _Event))
+def _with_joined_results(messages: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return `messages`, with the results of one turn and the user's next message in one.
+
+    The service wants all results in the message after the calls, before any text
+    (platform.claude.com/docs/en/agents-and-tools/tool-use/parallel-tool-use).
+
+    Raises ValueError for a result before its call.
+    """
+    calls: set[str] = set()
+    turns: list[Mapping[str, Any]] = []
+    # The content of the last message, if it has nothing but results.
+    results: list[Any] | None = None
+    for message in messages:
+        blocks = _blocks(message)
+        for block in blocks:
+            match block:
+                case {"type": "tool_use", "id": call_id}:
+                    calls.add(str(call_id))
+                case {"type": "tool_result", "tool_use_id": call_id}:
+                    expect_calls([str(call_id)], calls)
+                case _:
+                    pass
+        is_user = message.get("role") == "user"
+        if results is not None and is_user and blocks:
+            results += blocks
+        else:
+            results = []
+            turns.append(message)
+        if not (is_user and blocks and all(_type(block) == "tool_result" for block in blocks)):
+            results = None
+        elif not results:
+            results += blocks
+            turns[-1] = {**message, "content": results}
+    return turns
 
 
-class _Reply:
-    def __init__(self, decoder: SSEDecoder[ServerSentEvent | UnknownField]) -> None:
-        self.decoder = decoder
-        self._usage = Usage()
-        self._stop_reason: str | None = None
-        # Each tool call with the pieces of its input, and the pieces by the block's index.
-        # ToolCalls does not fit: the type of the block decides whose tool it is.
-        self._calls: list[tuple[_Part, list[str]]] = []
-        self._pieces: dict[int | None, list[str]] = {}
+# Blocks with text, and their deltas, which are named after the field.
+_TEXTS: Mapping[str, type[Text] | type[Reasoning]] = {"text": Text, "thinking": Reasoning}
+
+_INPUTS = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
+
+# platform.claude.com/docs/en/build-with-claude/handling-stop-reasons; and "compaction", of
+# BetaStopReason in Anthropic's SDK, with the option pause_after_compaction.
+_KINDS: Mapping[str, FinishKind] = {
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "max_tokens": "length",
+    "model_context_window_exceeded": "length",
+    "tool_use": "tool_calls",
+    "refusal": "filter",
+    "pause_turn": "pause",
+    "compaction": "pause",
+}
+
+
+class _Block:
+    """A block of the reply.
+
+    type: its type; that of a call ends in "tool_use".
+    start: its fields at the start.
+    input: of a call, the JSON of its input at the start.
+    number: of a call that the caller has to answer, its number.
+    pieces: values that deltas added to each field.
+    """
+
+    def __init__(self, type: str, start: Object) -> None:
+        self.type = type
+        self.start = start
+        self.input = ""
+        self.number: int | None = None
+        self.pieces: defaultdict[str, list[Any]] = defaultdict(list)
+
+    @property
+    def is_call(self) -> bool:
+        return self.type.endswith("tool_use")
+
+    @property
+    def streamed(self) -> str:
+        """The input of a call, as far as it came in pieces."""
+        return "".join(self.pieces["partial_json"])
+
+    @property
+    def arguments(self) -> str:
+        """The input of a call as JSON."""
+        return self.streamed or self.input or "{}"
+
+    def add(self, delta: Object) -> None:
+        for name, value in delta.items():
+            if name != "type":
+                self.pieces[name].append(joined(value))
+
+    def fields(self) -> Object:
+        """Return the block as a message has it."""
+        fields = dict(self.start)
+        for name, pieces in self.pieces.items():
+            if name == "citation":
+                start = fields.get("citations")
+                fields["citations"] = [*(start if isinstance(start, list) else ()), *pieces]
+            elif name != "partial_json":
+                fields[name] = _joined([fields.get(name), *pieces])
+        if self.is_call:
+            fields["input"] = _as_object(self.arguments)
+        copy: Object = joined(fields)
+        return copy
+
+
+def _joined(pieces: list[Any]) -> Any:
+    """Return texts as one text, or else the last value that is not null."""
+    told = [piece for piece in pieces if piece is not None]
+    if told and all(isinstance(piece, str) for piece in told):
+        return "".join(told)
+    return told[-1] if told else None
+
+
+def _as_object(arguments: str) -> Object:
+    """Return the input of a call, {} where it is damaged or no object."""
+    try:
+        value = loads(arguments)
+    except (ValueError, RecursionError):
+        return {}
+    return cast("Object", value) if isinstance(value, dict) else {}
+
+
+class _Reply(JSONReply):
+    event_types = frozenset(
+        "message_start content_block_start content_block_delta message_delta message_stop".split()
+    )
+
+    _has_begun = False
+    _stop_reason = ""
+    # The reply has not ended, or it ended at a limit or a filter.
+    _is_cut = True
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._blocks: list[_Block] = []
+        # The latest block of each index.
+        self._by_index: dict[int | None, _Block] = {}
+        self._calls: list[_Block] = []
+        self._counts: dict[str, int] = {}
+
+    @property
+    def messages(self) -> list[Object]:
+        """See Reply.messages. Calls are in it once the reply is complete.
+
+        Left out is what the service refuses in a message:
+
+        - text without anything but white space (anthropic-sdk-python's issue 461, claude-code's
+          issue 23369);
+        - in a reply that was cut, a call without its result;
+        - thinking at the end (forgecode's issue 2107).
+        """
+        blocks = [block.fields() for block in self._blocks]
+        answered = {self.label(block, "tool_use_id") for block in blocks} - {""}
+        content: list[Object] = []
+        for block, fields in zip(self._blocks, blocks, strict=True):
+            if block.type == "text":
+                keeps = bool(fields["text"].strip())
+            elif block.number is not None:
+                keeps = bool(self.tool_calls)
+            elif block.is_call:
+                keeps = not self._is_cut or fields.get("id") in answered
+            else:
+                keeps = True
+            if keeps:
+                content.append(fields)
+        while content and content[-1].get("type") in ("thinking", "redacted_thinking"):
+            content.pop()
+        return [{"role": "assistant", "content": content}] if content else []
 
     def interpret(self, event: ServerSentEvent | UnknownField, /) -> Iterator[Delta | None]:
-        match parse_event(event, _decode, _TYPES):
-            case _Event(type="message_start", message=_Start(usage=TokenCounts() as usage)):
-                yield self._count(usage)
-            case _Event(type="content_block_start", index=index, content_block=_Part() as block):
-                # A new block replaces the one of the same index, or of none.
-                self._pieces.pop(index, None)
-                if block.type == "tool_use":
-                    self._pieces[index] = pieces = list[str]()
-                    self._calls.append((block, pieces))
-                yield from _interpret_part(block)
-            case _Event(type="content_block_delta", index=index, delta=_Part() as delta):
-                if delta.partial_json and index in self._pieces:
-                    self._pieces[index].append(delta.partial_json)
-                yield from _interpret_part(delta)
-            case _Event(type="message_delta", delta=delta, usage=usage):
-                if delta is not None:
-                    self._stop_reason = delta.stop_reason or self._stop_reason
-                if usage is not None:
-                    yield self._count(usage)
-            case _Event(type="message_stop"):
+        for data in self.objects(event):
+            if data is None:
+                continue
+            if self.is_object:
+                yield from self._interpret_object(data)
+            else:
+                yield from self._interpret_data(data)
+
+    def _interpret_object(self, message: Object) -> Iterator[Delta | None]:
+        if message.get("content") is None:
+            raise BackendError(message)
+        yield from self._begin(message)
+        self._stop_reason = self.label(message, "stop_reason")
+        yield from self._finish()
+
+    def _interpret_data(self, data: Object) -> Iterator[Delta | None]:
+        match self.label(data, "type"):
+            case "message_start":
+                yield from self._begin(self.details(data, "message"))
+            case "content_block_start":
+                if block := self.content(data, "content_block"):
+                    yield from self._interpret_block(self.index(data), block)
+            case "content_block_delta":
+                if delta := self.content(data, "delta"):
+                    yield from self._interpret_delta(self.index(data), delta)
+            case "message_delta":
+                reason = self.label(self.details(data, "delta"), "stop_reason")
+                self._stop_reason = reason or self._stop_reason
+                yield from self._count(self.details(data, "usage"))
+            case "message_stop":
                 yield from self._finish()
             case _:
                 pass
 
-    def end(self) -> Iterable[Delta]:
-        return ()  # `message_stop` ends a reply
+    def _begin(self, message: Object) -> Iterator[Delta | None]:
+        reply_id = self.label(message, "id")
+        if self._has_begun:
+            # LiteLLM and Bifrost sent the start twice (their issues 32478 and 4556). A proxy that
+            # lost its connection sent a second reply after the first one (vercel/ai's 18331).
+            if reply_id and reply_id == self.id:
+                return
+            raise RemoteProtocolError(
+                f"a second reply, {reply_id!r:.100}, begins inside the first, {self.id!r:.100}"
+            )
+        self._has_begun = True
+        self.id = reply_id or None
+        self.served_model = self.label(message, "model") or None
+        # A stream has blocks here where it goes on with programmatic tool calls (vercel/ai's pull
+        # request 14512).
+        for index, block in enumerate(self.contents(message, "content")):
+            yield from self._interpret_block(index, block)
+        yield from self._count(self.details(message, "usage"))
 
-    def _count(self, usage: TokenCounts) -> Usage:
-        # Counts are totals. The last event may leave some out, or repeat them as zero.
-        self._usage = Usage(
-            as_count(usage.input_tokens) or self._usage.input_tokens,
-            as_count(usage.output_tokens) or self._usage.output_tokens,
+    def _interpret_block(self, index: int | None, start: Object) -> Iterator[Delta | None]:
+        # A copy, here and in `add`: what is nested too deeply to copy is an error of the event.
+        start = joined(start)
+        block = _Block(self.label(start, "type"), start)
+        text = ""
+        if block.type in _TEXTS:
+            text = start[block.type] = self.text(start, block.type)
+        elif block.is_call:
+            block.input = self.arguments(start, "input")
+            start |= {name: self.label(start, name) for name in ("id", "name") if name in start}
+        elif block.type == "fallback":
+            served = self.label(self.details(start, "to"), "model")
+            self.served_model = served or self.served_model
+        self._add(index, block)
+        if block.type == "tool_use":
+            block.number = len(self._calls)
+            self._calls.append(block)
+            yield ToolCallPiece(block.number, start.get("id", ""), start.get("name", ""))
+        elif text:
+            yield _TEXTS[block.type](text)
+        elif _says_something(start):
+            yield None
+
+    def _interpret_delta(self, index: int | None, delta: Object) -> Iterator[Delta | None]:
+        # Blocks come one after another: a delta of an unknown index belongs to the latest.
+        latest = self._blocks[-1] if self._blocks else None
+        block = self._by_index.get(index, latest)
+        kind = self.label(delta, "type").removesuffix("_delta")
+        if kind in _TEXTS:
+            text = delta[kind] = self.text(delta, kind)
+            is_guess = index not in self._by_index
+            if block is None or block.is_call or (is_guess and block.type != kind):
+                block = _Block(kind, {"type": kind, kind: ""})
+                self._add(index, block)
+            block.add(delta)
+            if text:
+                yield _TEXTS[kind](text)
+        elif block is not None:
+            if kind == "input_json":
+                delta["partial_json"] = self.arguments(delta, "partial_json")
+            block.add(delta)
+            if kind == "input_json" and block.number is not None and delta["partial_json"]:
+                yield ToolCallPiece(block.number, arguments=delta["partial_json"])
+            elif _says_something(delta):
+                yield None
+
+    def _add(self, index: int | None, block: _Block) -> None:
+        self._blocks.append(block)
+        if index is not None:
+            self._by_index[index] = block
+
+    def _count(self, usage: Object) -> Iterator[Usage]:
+        """Yield the usage so far: the counts are totals."""
+        counts = {name: self.count(usage, name) for name in (*_INPUTS, "output_tokens")}
+        told = {name: count for name, count in counts.items() if count is not None}
+        if not told:
+            return
+        # The last event may leave out what the first one had, or have it as zero (SGLang's pull
+        # request 20830, Envoy AI Gateway's 1631).
+        if not any(told.get(name) for name in _INPUTS):
+            told = {name: count for name, count in told.items() if name not in _INPUTS}
+        details = self.details(usage, "output_tokens_details")
+        if (thinking := self.count(details, "thinking_tokens")) is not None:
+            told["thinking_tokens"] = thinking
+        self._counts |= told
+        yield Usage(
+            sum(self._counts.get(name, 0) for name in _INPUTS),
+            self._counts.get("output_tokens", 0),
+            self._counts.get("cache_read_input_tokens", 0),
+            self._counts.get("thinking_tokens", 0),
         )
-        return self._usage
 
     def _finish(self) -> Iterator[Delta]:
-        for index, (block, pieces) in enumerate(self._calls):
-            # An input that does not come in pieces is in the start of its block.
-            arguments = "".join(pieces) or object_text(block.input)
-            yield ToolCall(index, block.id or "", block.name or "", arguments)
-        yield Finish(self._stop_reason)
+        calls: list[ToolCall] = []
+        for number, block in enumerate(self._calls):
+            start, arguments = block.start, block.arguments
+            if not block.streamed and arguments != "{}":
+                yield ToolCallPiece(number, arguments=arguments)
+            kind = self.label(start, "toolset_name") or "function"
+            call_id, name = start.get("id", ""), start.get("name", "")
+            calls.append(ToolCall(number, call_id, name, arguments, kind))
+        reason = self._stop_reason or None
+        end = _KINDS.get(reason, "other") if reason else "stop"
+        self._is_cut = end in ("length", "filter")
+        yield from self.finish(calls, reason, end)
 
 
-def _interpret_part(part: _Part) -> Iterator[Delta | None]:
-    match part:
-        case _Part(type="text" | "text_delta", text=str(text)) if text:
-            yield Text(text)
-        case _Part(type="thinking" | "thinking_delta", thinking=str(thought)) if thought:
-            yield Reasoning(thought)
-        case _:
-            yield None
+def _says_something(fields: Object) -> bool:
+    return any(value for name, value in fields.items() if name != "type")

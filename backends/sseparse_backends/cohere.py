@@ -5,19 +5,27 @@ Content, plan and tool calls come in pieces, then `message-end`. `[DONE]` after 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypedDict, Unpack
 
-import msgspec
-
-from sseparse import ServerSentEvent, SSEDecoder, UnknownField
+from sseparse import ServerSentEvent, UnknownField
 from sseparse.transports import Request
 
-from ._contract import BackendError, Delta, Finish, Messages, Reasoning, Text, Usage
-from ._json_events import EventData, TokenCounts, as_count, by_type, parse_event
-from ._json_service import Service, conversation
-from ._tool_calls import CallPiece, FunctionPiece, ToolCalls
+from ._contract import (
+    BackendError,
+    Delta,
+    FinishKind,
+    Messages,
+    Reasoning,
+    Text,
+    ToolCall,
+    Usage,
+)
+from ._json_reply import JSONReply
+from ._json_service import Service, conversation, expect_answers, is_json, result_text
+from ._merge import Object, joined, merge
+from ._tool_calls import ToolCalls
 
 
 class CohereOptions(TypedDict, total=False):
@@ -54,7 +62,7 @@ class Cohere(Service):
 
     name = "cohere"
     key_variable: ClassVar[str] = "CO_API_KEY"
-    default_model = "command-a-03-2025"
+    default_model = "command-a-03-2025"  # docs.cohere.com/docs/models
     options: ClassVar[frozenset[str]] = frozenset(CohereOptions.__annotations__)
 
     base_url: str = field(default="https://api.cohere.com", repr=False)
@@ -64,85 +72,121 @@ class Cohere(Service):
     ) -> Request:
         """See Backend.request."""
         model = model or self.default_model
-        body = {"model": model, "messages": conversation(messages), "stream": True}
+        turns = conversation(messages, "Cohere", _FOREIGN)
+        expect_answers(turns)
+        body = {"model": model, "messages": turns, "stream": True}
         return self.post("/v2/chat", self.key_field("authorization", "Bearer "), body, options)
 
     def reply(self, content_type: str) -> _Reply:
         """See Backend.reply."""
-        return _Reply(self.event_stream(content_type))
+        decoder = self.decoder(content_type)
+        return _Reply(decoder, self.max_event_size, is_object=is_json(content_type))
+
+    def tool_result(self, call: ToolCall, output: Any) -> dict[str, Any]:
+        """Return the message that answers `call`.
+
+        output: text, a list of the service's documents, or any other JSON value, sent as JSON.
+        """
+        match output:
+            case [{"type": _}, *_]:
+                content = output
+            case _:
+                content = result_text(output)
+        return {"role": "tool", "tool_call_id": call.id, "content": content}
 
 
-class _Content(msgspec.Struct):
-    text: str | None = None
-    thinking: str | None = None
+# Of messages of other services.
+_FOREIGN = frozenset("parts tool_use tool_result function_call_output".split())
+
+# docs.cohere.com/v2/reference/chat-stream, finish_reason. ERROR and TIMEOUT are errors.
+_KINDS: Mapping[str, FinishKind] = {
+    "COMPLETE": "stop",
+    "STOP_SEQUENCE": "stop",
+    "MAX_TOKENS": "length",
+    "TOOL_CALL": "tool_calls",
+}
 
 
-class _Message(msgspec.Struct):
-    # Objects in the deltas, empty lists in `message-start`.
-    content: _Content | list[Any] | None = None
-    tool_calls: CallPiece | list[Any] | None = None
-    tool_plan: str | None = None
+class _Reply(JSONReply):
+    event_types = frozenset(
+        "message-start content-start content-delta content-end tool-plan-delta tool-call-start "
+        "tool-call-delta tool-call-end citation-start citation-end message-end".split()
+    )
 
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._message: Object = {}
+        # The parts of the content, by the index of their events.
+        self._parts: dict[int | None, Object] = {}
+        self._citations: list[Any] = []
+        self._calls = ToolCalls()
 
-class _Usage(msgspec.Struct):
-    tokens: TokenCounts | None = None
-    billed_units: TokenCounts | None = None
-
-
-class _Delta(msgspec.Struct):
-    message: _Message | None = None
-    finish_reason: str | None = None
-    error: Any = None
-    usage: _Usage | None = None
-
-
-class _Event(EventData):
-    index: int | None = None
-    delta: _Delta | None = None
-
-
-_TYPES = (
-    "content-start content-delta tool-plan-delta tool-call-start tool-call-delta message-end"
-).split()
-_decode = by_type(dict.fromkeys(_TYPES, _Event))
-
-
-class _Reply:
-    def __init__(self, decoder: SSEDecoder[ServerSentEvent | UnknownField]) -> None:
-        self.decoder = decoder
-        self._tool_calls = ToolCalls()
+    @property
+    def messages(self) -> list[Object]:
+        """See Reply.messages. Calls are in it once the reply is complete."""
+        message = joined(self._message)
+        if parts := [joined(part) for part in self._parts.values()]:
+            message["content"] = parts
+        if self.tool_calls:
+            message["tool_calls"] = self._calls.items()
+        if self._citations:
+            message["citations"] = [*self._citations]
+        return [{"role": "assistant", **message}] if message else []
 
     def interpret(self, event: ServerSentEvent | UnknownField, /) -> Iterator[Delta | None]:
-        match parse_event(event, _decode, _TYPES):
-            case _Event(type="message-end", delta=delta):
-                yield from self._finish(delta or _Delta())
-            case _Event(index=index, delta=_Delta(message=_Message() as message)):
-                yield from self._interpret_message(index, message)
-            case _:
-                pass
+        for data in self.objects(event):
+            if data is None:
+                continue  # `[DONE]` comes after the end
+            self.id = self.id or self.label(data, "id") or None
+            if self.is_object:
+                yield from self._interpret_object(data)
+                continue
+            match data.get("type"):
+                case "message-end":
+                    yield from self._finish(self.details(data, "delta"))
+                case str(name) if name in self.event_types:
+                    message = self.content(self.content(data, "delta"), "message")
+                    yield from self._interpret_message(self.index(data), message)
+                case _:
+                    pass
 
-    def end(self) -> Iterable[Delta]:
-        return ()  # `message-end` ends a reply
-
-    def _interpret_message(self, index: int | None, message: _Message) -> Iterator[Delta | None]:
-        if message.tool_plan:
-            yield Reasoning(message.tool_plan)
-        if isinstance(message.content, _Content):
-            if message.content.thinking:
-                yield Reasoning(message.content.thinking)
-            if message.content.text:
-                yield Text(message.content.text)
-        if isinstance(message.tool_calls, CallPiece):
-            call, function = message.tool_calls, message.tool_calls.function or FunctionPiece()
-            self._tool_calls.add(index, call.id, function.name, function.arguments)
+    def _interpret_message(self, index: int | None, message: Object) -> Iterator[Delta | None]:
+        if plan := self.text(message, "tool_plan"):
+            merge(self._message, {"tool_plan": plan})
+            yield Reasoning(plan)
+        # Objects in the deltas, lists in `message-start` and in a reply that is no stream.
+        for position, part in enumerate(self.contents(message, "content")):
+            if thought := self.text(part, "thinking"):
+                yield Reasoning(thought)
+            if text := self.text(part, "text"):
+                yield Text(text)
+            place = position if index is None else index
+            merge(self._parts.setdefault(place, {}), part)
+        for position, piece in enumerate(self.contents(message, "tool_calls")):
+            function = self.content(piece, "function")
+            name, arguments = self.label(function, "name"), self.arguments(function, "arguments")
+            place = position if index is None else index
+            yield self._calls.add(place, self.label(piece, "id"), name, arguments, item=piece)
+        if citations := self.contents(message, "citations"):
+            self._citations += citations
             yield None
 
-    def _finish(self, delta: _Delta) -> Iterator[Delta]:
-        usage = delta.usage or _Usage()
-        if counts := usage.tokens or usage.billed_units:
-            yield Usage(as_count(counts.input_tokens), as_count(counts.output_tokens))
+    def _interpret_object(self, reply: Object) -> Iterator[Delta | None]:
+        message = self.content(reply, "message")
+        if not message:
+            raise BackendError(reply)
+        yield from self._interpret_message(None, message)
+        yield from self._finish(reply)
+
+    def _finish(self, delta: Object) -> Iterator[Delta]:
+        usage = self.details(delta, "usage")
+        counts = self.details(usage, "tokens") or self.details(usage, "billed_units")
+        sent, received = self.count(counts, "input_tokens"), self.count(counts, "output_tokens")
+        if sent is not None or received is not None:
+            yield Usage(sent or 0, received or 0, self.count(usage, "cached_tokens") or 0)
+        reason = self.label(delta, "finish_reason") or None
         # The service's reasons for a reply that it could not complete.
-        if delta.error or delta.finish_reason in ("ERROR", "TIMEOUT"):
-            raise BackendError(delta.error or delta.finish_reason)
-        yield from self._tool_calls.take()
-        yield Finish(delta.finish_reason)
+        if delta.get("error") or reason in ("ERROR", "TIMEOUT"):
+            raise BackendError(delta.get("error") or reason)
+        kind = _KINDS.get(reason, "other") if reason else "stop"
+        yield from self.finish(self._calls.take(), reason, kind)

@@ -7,18 +7,20 @@ repeats the whole text; it counts if no text-chunk came. `{"event": "stream-end"
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from io import StringIO
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 
-from sseparse import InvalidJSON, ServerSentEvent, SSEDecoder
+from sseparse import InvalidJSON, ServerSentEvent, SSEDecoder, UnknownField
 from sseparse.transports import Request
 
 from ._contract import BackendError, Delta, Finish, Messages, Text
-from ._json_events import decode_leniently
+from ._json_reply import JSONReply
 from ._json_service import check_types, check_url, conversation, expect_content_type, join_url
+from ._merge import Object
 
 if TYPE_CHECKING:
     from ._stream import ReplyStream
@@ -94,7 +96,9 @@ class DarkAI:
     def reply(self, content_type: str) -> _Reply:
         """See Backend.reply."""
         expect_content_type(self, content_type, "text/event-stream")
-        return _Reply(SSEDecoder(max_event_size=self.max_event_size), self.strict)
+        limit = self.max_event_size
+        decoder = SSEDecoder(max_event_size=limit, unknown_fields=True, dispatch_at_eof=True)
+        return _Reply(decoder, limit, self.strict)
 
     @classmethod
     def create_async_generator(
@@ -111,53 +115,44 @@ class DarkAI:
         return stream(cls(), messages, model=model, proxy=proxy)
 
 
-class _Message(msgspec.Struct):
-    event: str = ""
-    data: msgspec.Raw = msgspec.Raw(b"{}")
-
-
-class _Content(msgspec.Struct):
-    text: str = ""
-    message: str = ""
-
-
-def _decode(data: str) -> tuple[str, Any]:
-    """Return the name of an event, and its content or error."""
-    message = msgspec.json.decode(data, type=_Message)
-    has_text = message.event in ("text-chunk", "final-response")
-    return message.event, msgspec.json.decode(message.data, type=_Content if has_text else Any)
-
-
-class _Reply:
-    def __init__(self, decoder: SSEDecoder[ServerSentEvent], strict: bool) -> None:
-        self.decoder = decoder
+class _Reply(JSONReply):
+    def __init__(self, decoder: SSEDecoder[Any], max_size: int | None, strict: bool) -> None:
+        super().__init__(decoder, max_size)
         self._strict = strict
-        self._any_text = False
+        self._text = StringIO()
 
-    def interpret(self, event: ServerSentEvent, /) -> Iterator[Delta]:
+    @property
+    def messages(self) -> list[dict[str, Any]]:
+        """See Reply.messages."""
+        text = self._text.getvalue()
+        return [{"role": "assistant", "content": text}] if text else []
+
+    def interpret(self, event: ServerSentEvent | UnknownField, /) -> list[Delta]:
         try:
-            name, data = decode_leniently(_decode, event.data)
-        except (msgspec.MsgspecError, RecursionError) as cause:
-            error = InvalidJSON(f"invalid JSON in an event: {cause}", event.data.encode())
+            return [delta for each in self.objects(event) for delta in self._interpret(each or {})]
+        except InvalidJSON as error:
             if self._strict:
-                raise error from cause
+                raise
             _logger.warning("skipped %s", error)
-            return
-        match name:
-            case "text-chunk" if data.text:
-                self._any_text = True
-                yield Text(data.text)
-            case "final-response" if data.message and not self._any_text:
-                yield Text(data.message)
+            return []
+
+    def _interpret(self, event: Object) -> Iterator[Delta]:
+        match event.get("event"):
+            case "text-chunk":
+                if text := self.text(self.content(event, "data"), "text"):
+                    self._text.write(text)
+                    yield Text(text)
+            case "final-response":
+                text = self.text(self.content(event, "data"), "message")
+                if text and not self._text.tell():
+                    self._text.write(text)
+                    yield Text(text)
             case "stream-end":
                 yield Finish()
             case "error":
-                raise BackendError(data)
+                raise BackendError(event.get("data", {}))
             case _:
                 pass
-
-    def end(self) -> Iterable[Delta]:
-        return ()  # the stream-end ends a reply
 
 
 def _prompt(messages: Messages) -> str:

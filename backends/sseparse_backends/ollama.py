@@ -6,19 +6,34 @@ last one has `done`, the reason and the usage.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, ClassVar, TypedDict, Unpack
 
-import msgspec
-
-from sseparse import NDJSONDecoder
+from sseparse import JSONValuesDecoder, NDJSONDecoder
 from sseparse.transports import Request
 
-from ._contract import BackendError, Delta, Finish, Messages, Reasoning, Text, ToolCall, Usage
-from ._json_events import EventData, as_count, decode_leniently, object_text
-from ._json_service import Service, conversation, expect_content_type
+from ._contract import (
+    BackendError,
+    Delta,
+    FinishKind,
+    Messages,
+    Reasoning,
+    Text,
+    ToolCall,
+    ToolCallPiece,
+    Usage,
+)
+from ._json_reply import JSONReply, loads
+from ._json_service import (
+    Service,
+    conversation,
+    expect_calls,
+    expect_content_type,
+    is_json,
+    result_text,
+)
+from ._merge import Object, joined, merge
 
 
 class OllamaParameters(TypedDict, total=False):
@@ -69,7 +84,7 @@ class Ollama(Service):
     name = "ollama"
     key_variable: ClassVar[str] = "OLLAMA_API_KEY"
     needs_key: ClassVar[bool] = False
-    default_model = "llama3.2"
+    default_model = "llama3.2"  # ollama.com/library: small enough for most machines
     options: ClassVar[frozenset[str]] = frozenset(OllamaOptions.__annotations__)
 
     # Not localhost: that may resolve to ::1 first, where Ollama does not listen.
@@ -85,65 +100,103 @@ class Ollama(Service):
         if parameters := {name: fields.pop(name) for name in names}:
             fields["options"] = {**(options.get("options") or {}), **parameters}
         model = model or self.default_model
-        body = {"model": model, "messages": conversation(messages), "stream": True}
+        turns = conversation(messages, "Ollama", _FOREIGN)
+        _expect_answers(turns)
+        body = {"model": model, "messages": turns, "stream": True}
         headers = {"accept": "application/x-ndjson", **self.key_field("authorization", "Bearer ")}
         return self.post("/api/chat", headers, body, fields)
 
     def reply(self, content_type: str) -> _Reply:
         """See Backend.reply."""
+        limit = self.max_event_size
+        # Without `stream` the reply is one object, of the same shape.
+        if is_json(content_type):
+            decoder = JSONValuesDecoder(loads=loads, max_value_size=limit)
+            return _Reply(decoder, limit, is_object=True)
         expect_content_type(self, content_type, "application/x-ndjson")
-        return _Reply(NDJSONDecoder(loads=_decode, max_line_size=self.max_event_size))
+        return _Reply(NDJSONDecoder(loads=loads, max_line_size=limit), limit)
+
+    def tool_result(self, call: ToolCall, output: Any) -> dict[str, Any]:
+        """Return the message that answers `call`.
+
+        output: text, or any other JSON value, which is sent as JSON.
+        """
+        message = {"role": "tool", "tool_name": call.name, "content": result_text(output)}
+        return {**message, "tool_call_id": call.id} if call.id else message
 
 
-class _Function(msgspec.Struct):
-    name: str | None = None
-    arguments: msgspec.Raw = msgspec.Raw()
+# Of messages of other services.
+_FOREIGN = frozenset("parts tool_use tool_result function_call_output".split())
 
 
-class _ToolCall(msgspec.Struct):
-    id: str | None = None
-    function: _Function | None = None
+def _expect_answers(messages: Sequence[Mapping[str, Any]]) -> None:
+    """Raise ValueError for a tool result before a call of its tool."""
+    names: set[Any] = set()
+    for message in messages:
+        match message:
+            case {"role": "tool", "tool_name": name}:
+                expect_calls([name], names)
+            case {"tool_calls": [*calls]}:
+                for call in calls:
+                    match call:
+                        case {"function": {"name": name}}:
+                            names.add(name)
+                        case _:
+                            pass
+            case _:
+                pass
 
 
-class _Message(msgspec.Struct):
-    content: str | None = None
-    thinking: str | None = None
-    tool_calls: list[_ToolCall] | None = None
+class _Reply(JSONReply):
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._message: Object = {}
+        self._calls: list[tuple[ToolCall, Object]] = []
+
+    @property
+    def messages(self) -> list[Object]:
+        """See Reply.messages. Calls are in it once the reply is complete."""
+        message = joined(self._message)
+        if self.tool_calls:
+            message["tool_calls"] = [item for _, item in self._calls]
+        return [{"role": "assistant", "content": "", **message}] if message else []
+
+    def interpret(self, line: Any, /) -> Iterator[Delta]:
+        for value in self.objects(line):
+            if value is not None:
+                yield from self._interpret_line(value)
+
+    def _interpret_line(self, line: Object) -> Iterator[Delta]:
+        self.served_model = self.served_model or self.label(line, "model") or None
+        message = {**self.content(line, "message")}
+        if thought := self.text(message, "thinking"):
+            yield Reasoning(thought)
+        if text := self.text(message, "content"):
+            message["content"] = text  # which a number becomes
+            yield Text(text)
+        for item in self.contents(message, "tool_calls"):
+            function = self.content(item, "function")
+            call = ToolCall(
+                len(self._calls),
+                self.label(item, "id"),
+                self.label(function, "name"),
+                self.arguments(function, "arguments") or "{}",
+            )
+            self._calls.append((call, item))
+            yield ToolCallPiece(call.index, call.id, call.name, call.arguments)
+        message.pop("tool_calls", None)
+        merge(self._message, message)
+        if self.is_object and not line.get("message"):
+            raise BackendError(line)
+        reason = self.label(line, "done_reason") or None
+        # Some servers send the reason without `done`.
+        if line.get("done") or reason:
+            sent, received = self.count(line, "prompt_eval_count"), self.count(line, "eval_count")
+            if sent is not None or received is not None:
+                yield Usage(sent or 0, received or 0)
+            kind = _KINDS.get(reason, "other") if reason else "stop"
+            yield from self.finish([call for call, _ in self._calls], reason, kind)
 
 
-class _Line(EventData):
-    message: _Message | None = None
-    done: bool | None = None
-    done_reason: str | None = None
-    prompt_eval_count: float | None = None
-    eval_count: float | None = None
-
-
-_decode = partial(decode_leniently, msgspec.json.Decoder(_Line).decode)
-
-
-class _Reply:
-    def __init__(self, decoder: NDJSONDecoder[_Line]) -> None:
-        self.decoder = decoder
-        self._tool_calls = 0
-
-    def interpret(self, line: _Line, /) -> Iterator[Delta]:
-        if line.error is not None:
-            raise BackendError(line.error)
-        message = line.message or _Message()
-        if message.thinking:
-            yield Reasoning(message.thinking)
-        if message.content:
-            yield Text(message.content)
-        for call in message.tool_calls or ():
-            function = call.function or _Function()
-            arguments = object_text(function.arguments)
-            yield ToolCall(self._tool_calls, call.id or "", function.name or "", arguments)
-            self._tool_calls += 1
-        if line.done:
-            # Ollama leaves out a count of zero.
-            yield Usage(as_count(line.prompt_eval_count), as_count(line.eval_count))
-            yield Finish(line.done_reason)
-
-    def end(self) -> Iterable[Delta]:
-        return ()  # `"done": true` ends a reply
+# docs.ollama.com/api/chat, done_reason.
+_KINDS: Mapping[str, FinishKind] = {"stop": "stop", "length": "length"}

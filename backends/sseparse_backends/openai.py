@@ -11,15 +11,31 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Unpack
 from urllib.parse import quote
 
-import msgspec
-
-from sseparse import ServerSentEvent, SSEDecoder, UnknownField
+from sseparse import ServerSentEvent, UnknownField
 from sseparse.transports import Request
 
-from ._contract import BackendError, Delta, Finish, Messages, Reasoning, Text, Usage
-from ._json_events import EventData, as_count, parse_event
-from ._json_service import OpenAIFields, Service, conversation
-from ._tool_calls import CallPiece, FunctionPiece, ToolCalls
+from ._contract import (
+    BackendError,
+    Delta,
+    FinishKind,
+    Messages,
+    Reasoning,
+    Text,
+    ToolCall,
+    ToolCallPiece,
+    Usage,
+)
+from ._json_reply import JSONReply
+from ._json_service import (
+    OpenAIFields,
+    Service,
+    conversation,
+    expect_answers,
+    is_json,
+    result_text,
+)
+from ._merge import Object, joined, merge
+from ._tool_calls import ToolCalls
 
 
 class OpenAIOptions(OpenAIFields, total=False):
@@ -44,19 +60,23 @@ class OpenAIOptions(OpenAIFields, total=False):
 class OpenAI(Service):
     """A service that speaks the protocol of OpenAI's chat completions.
 
-    base_url: address up to and including the version, such as "http://127.0.0.1:8000/v1".
+    base_url: address up to and including the version, such as "http://127.0.0.1:8000/v1"; for
+        Amazon Bedrock, "https://bedrock-runtime.REGION.amazonaws.com/openai/v1", with a Bedrock
+        API key as api_key
+        (docs.aws.amazon.com/bedrock/latest/userguide/inference-chat-completions.html).
     include_usage: ask for the usage at the end of the reply. Some servers, such as Mistral's,
         refuse that.
     api_version: for Azure, such as "2024-10-21". The model is then a deployment's name, and
         base_url is "https://NAME.openai.azure.com".
 
     Service documents the other arguments. Only the first of several choices is read. A refusal
-    is returned as text.
+    is returned as text. Log probabilities and web citations come with `events()`.
     """
 
     name = "openai"
     key_variable: ClassVar[str] = "OPENAI_API_KEY"
-    default_model = "gpt-5-mini"
+    # The successor of gpt-5-mini: developers.openai.com/api/docs/deprecations
+    default_model = "gpt-6.1-terra"
     options: ClassVar[frozenset[str]] = frozenset(OpenAIOptions.__annotations__)
 
     base_url: str = field(default="https://api.openai.com/v1", repr=False)
@@ -68,7 +88,9 @@ class OpenAI(Service):
     ) -> Request:
         """See Backend.request."""
         model = model or self.default_model
-        body: dict[str, Any] = {"model": model, "messages": conversation(messages), "stream": True}
+        turns = conversation(messages, "OpenAI", _FOREIGN)
+        expect_answers(turns)
+        body: dict[str, Any] = {"model": model, "messages": turns, "stream": True}
         if self.include_usage:
             body["stream_options"] = {"include_usage": True}
         if self.api_version is None:
@@ -80,98 +102,168 @@ class OpenAI(Service):
 
     def reply(self, content_type: str) -> _Reply:
         """See Backend.reply."""
-        return _Reply(self.event_stream(content_type))
+        decoder = self.decoder(content_type)
+        return _Reply(decoder, self.max_event_size, is_object=is_json(content_type))
+
+    def tool_result(self, call: ToolCall, output: Any) -> dict[str, Any]:
+        """Return the message that answers `call`.
+
+        output: text, a list of content parts, or any other JSON value, which is sent as JSON.
+        """
+        match output:
+            case [{"type": _}, *_]:
+                content = output
+            case _:
+                content = result_text(output)
+        if not call.id:  # the older function_call
+            return {"role": "function", "name": call.name, "content": content}
+        return {"role": "tool", "tool_call_id": call.id, "content": content}
 
 
-class _Part(msgspec.Struct):
-    """A part of the content: Mistral's reasoning models send a list of them."""
-
-    text: str | None = None
-    thinking: list[_Part] | None = None
+# Of messages of other services.
+_FOREIGN = frozenset("parts tool_use tool_result function_call_output".split())
 
 
-class _Delta(msgspec.Struct):
-    content: str | list[_Part] | None = None
-    refusal: str | None = None
-    # The same under two names: the first is DeepSeek's, the second OpenRouter's.
-    reasoning_content: str | None = None
-    reasoning: str | None = None
-    tool_calls: list[CallPiece] | None = None
+_KINDS: Mapping[str, FinishKind] = {
+    "stop": "stop",
+    "eos": "stop",
+    "eos_token": "stop",
+    "stop_sequence": "stop",
+    "length": "length",
+    "model_length": "length",  # Mistral
+    "tool_calls": "tool_calls",
+    "function_call": "tool_calls",
+    "content_filter": "filter",
+}
 
 
-class _Choice(msgspec.Struct):
-    index: int | None = None
-    delta: _Delta | None = None
-    finish_reason: str | None = None
-    error: Any = None
+class _Reply(JSONReply):
+    _finish_reason = ""
+    # The index of the choice that came first, and the indexes of others: another one begins with
+    # its role, or beside the first. Some servers count the pieces of one choice.
+    _first: int | None = None
+    _has_function_call = False
 
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._message: Object = {}
+        self._calls = ToolCalls()
+        self._others: set[int | None] = set()
 
-class _Usage(msgspec.Struct):
-    prompt_tokens: float | None = None
-    completion_tokens: float | None = None
-
-
-class _XGroq(msgspec.Struct):
-    usage: _Usage | None = None
-    error: Any = None
-
-
-class _Chunk(EventData):
-    choices: list[_Choice] | None = None
-    usage: _Usage | None = None
-    # Groq's place for the usage, and for the error that ends a reply early.
-    x_groq: _XGroq | None = None
-
-
-_decode = msgspec.json.Decoder(_Chunk).decode
-
-
-class _Reply:
-    def __init__(self, decoder: SSEDecoder[ServerSentEvent | UnknownField]) -> None:
-        self.decoder = decoder
-        self._tool_calls = ToolCalls()
-        self._finish_reason: str | None = None
+    @property
+    def messages(self) -> list[Object]:
+        """See Reply.messages. Calls are in it once the reply is complete."""
+        message = joined(self._message)
+        if isinstance(audio := message.get("audio"), dict) and "id" in audio:
+            message["audio"] = {"id": audio["id"]}  # the service takes back no more
+        if self.tool_calls and self._has_function_call:
+            call = self.tool_calls[-1]
+            message["function_call"] = {"name": call.name, "arguments": call.arguments}
+        elif self.tool_calls:
+            message["tool_calls"] = self._calls.items()
+        if not message:
+            return []
+        message = {name: value for name, value in message.items() if value is not None}
+        # The service requires a content, which may be null beside these.
+        others = message.keys() & {"tool_calls", "function_call", "refusal", "audio"}
+        return [{"role": "assistant", "content": None if others else "", **message}]
 
     def interpret(self, event: ServerSentEvent | UnknownField, /) -> Iterator[Delta | None]:
-        chunk = parse_event(event, _decode)
-        if chunk is None:
-            if isinstance(event, ServerSentEvent) and event.data.strip() == "[DONE]":
+        for chunk in self.objects(event):
+            if chunk is None:
                 yield from self._finish()
-            return
-        for choice in chunk.choices or ():
-            if not choice.index:
-                yield from self._interpret_choice(choice)
-        groq = chunk.x_groq or _XGroq()
-        if (usage := chunk.usage or groq.usage) is not None:
-            yield Usage(as_count(usage.prompt_tokens), as_count(usage.completion_tokens))
-        if groq.error is not None:
-            raise BackendError(groq.error)
+            else:
+                yield from self._interpret_chunk(chunk)
 
     # Finish a reply without `[DONE]` that has a finish reason.
     def end(self) -> Iterator[Delta]:
-        if self._finish_reason is not None:
+        if self._finish_reason and not self.is_broken:
             yield from self._finish()
 
-    def _interpret_choice(self, choice: _Choice) -> Iterator[Delta | None]:
-        delta = choice.delta or _Delta()
-        if reasoning := delta.reasoning_content or delta.reasoning:
+    def _interpret_chunk(self, chunk: Object) -> Iterator[Delta | None]:
+        if self.id is None or self.served_model is None:
+            self.id = self.id or self.label(chunk, "id") or None
+            self.served_model = self.served_model or self.label(chunk, "model") or None
+        choices = self.contents(chunk, "choices")
+        if self.is_object and not choices:
+            raise BackendError(chunk)
+        for position, choice in enumerate(choices):
+            delta = self.content(choice, "message" if self.is_object else "delta")
+            index = self.index(choice)
+            if self._first is None:
+                self._first = index
+            elif index != self._first and (position or delta.get("role")):
+                self._others.add(index)
+            if index not in self._others:
+                yield from self._interpret_delta(delta)
+                error = choice.get("error")
+                reason = self.label(choice, "finish_reason")
+                if error or reason == "error":
+                    raise BackendError(error or reason)
+                self._finish_reason = reason or self._finish_reason
+        # Groq's place for the usage, and for the error that ends a reply early.
+        groq = self.details(chunk, "x_groq")
+        if usage := self._usage(self.details(chunk, "usage") or self.details(groq, "usage")):
+            yield usage
+        if groq.get("error"):
+            raise BackendError(groq["error"])
+
+    def _interpret_delta(self, delta: Object) -> Iterator[Delta | None]:
+        # The same under two names: the first is DeepSeek's, the second OpenRouter's.
+        if reasoning := self.text(delta, "reasoning_content") or self.text(delta, "reasoning"):
             yield Reasoning(reasoning)
-        content = delta.content or []
-        for part in [_Part(content)] if isinstance(content, str) else content:
-            if thought := "".join(thought.text or "" for thought in part.thinking or ()):
-                yield Reasoning(thought)
-            if part.text:
-                yield Text(part.text)
-        if delta.refusal:
-            yield Text(delta.refusal)
-        for call in delta.tool_calls or ():
-            function = call.function or FunctionPiece()
-            self._tool_calls.add(call.index, call.id, function.name, function.arguments)
+        if isinstance(delta.get("content"), list):
+            # Parts, as Mistral's reasoning models send them.
+            for part in self.contents(delta, "content"):
+                thinking = self.contents(part, "thinking")
+                if thought := "".join(self.text(piece, "text") for piece in thinking):
+                    yield Reasoning(thought)
+                if text := self.text(part, "text"):
+                    yield Text(text)
+        elif text := self.text(delta, "content"):
+            delta["content"] = text  # which a number becomes
+            yield Text(text)
+        if refusal := self.text(delta, "refusal"):
+            yield Text(refusal)
+        if "tool_calls" in delta or "function_call" in delta:
+            yield from self._interpret_calls(delta)
+        if any(delta.get(name) for name in ("audio", "images", "reasoning_details")):
             yield None
-        if choice.error is not None or choice.finish_reason == "error":
-            raise BackendError(choice.error or choice.finish_reason)
-        self._finish_reason = choice.finish_reason or self._finish_reason
+        merge(self._message, delta)
+
+    def _interpret_calls(self, delta: Object) -> Iterator[ToolCallPiece]:
+        for piece in self.contents(delta, "tool_calls"):
+            kind = "custom" if piece.get("type") == "custom" else "function"
+            function = self.content(piece, kind)
+            name = self.label(function, "name")
+            arguments = self.arguments(function, "input" if kind == "custom" else "arguments")
+            index, call_id = self.index(piece), self.label(piece, "id")
+            yield self._calls.add(index, call_id, name, arguments, kind=kind, item=piece)
+        if function := self.content(delta, "function_call"):
+            self._has_function_call = True
+            name, arguments = self.label(function, "name"), self.arguments(function, "arguments")
+            yield self._calls.add(None, "", name, arguments)
+        delta.pop("tool_calls", None)
+        delta.pop("function_call", None)
+
+    def _usage(self, usage: Object) -> Usage | None:
+        prompt = self.count(usage, "prompt_tokens")
+        completion = self.count(usage, "completion_tokens")
+        if prompt is None and completion is None:
+            return None
+        details = self.details(usage, "prompt_tokens_details")
+        cached = self.count(details, "cached_tokens") or self.count(
+            usage, "prompt_cache_hit_tokens"
+        )
+        details = self.details(usage, "completion_tokens_details")
+        reasoning = self.count(details, "reasoning_tokens") or 0
+        prompt, completion = prompt or 0, completion or 0
+        # xAI counts the reasoning beside the completion.
+        if self.count(usage, "total_tokens") == prompt + completion + reasoning:
+            completion += reasoning
+        return Usage(prompt, completion, cached or 0, reasoning)
 
     def _finish(self) -> Iterator[Delta]:
-        yield from self._tool_calls.take()
-        yield Finish(self._finish_reason)
+        reason = self._finish_reason or None
+        kind = _KINDS.get(reason, "other") if reason else "stop"
+        yield from self.finish(self._calls.take(), reason, kind)

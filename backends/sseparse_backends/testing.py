@@ -10,7 +10,8 @@ key, no event loop and no network.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import json
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product, zip_longest
 from types import SimpleNamespace
@@ -30,15 +31,21 @@ _EVENT_STREAM = "text/event-stream"
 
 @dataclass(frozen=True)
 class Outcome:
-    """The deltas of a body, and the error that ended it, if any."""
+    """The deltas of a body, the error that ended it, if any, and the reply's messages."""
 
     deltas: tuple[Delta, ...]
     error: Exception | None
+    messages: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def text(self) -> str:
         """The text of the reply."""
         return "".join(delta.text for delta in self.deltas if isinstance(delta, Text))
+
+    @property
+    def tool_calls(self) -> tuple[ToolCall, ...]:
+        """The complete tool calls."""
+        return tuple(delta for delta in self.deltas if isinstance(delta, ToolCall))
 
     @property
     def usage(self) -> Usage | None:
@@ -58,12 +65,13 @@ def receive(
 
     Raises AssertionError if `backend` refuses the content_type.
     """
-    attempts = _streaming(backend, content_type)
+    exchange, attempts = _streaming(backend, content_type)
     deltas: list[Delta] = []
     for chunk in chunks:
         deltas += attempts.receive_data(chunk)
     deltas += attempts.receive_end()
-    return Outcome(tuple(deltas), attempts.error)
+    messages = exchange.reply.messages if exchange.reply is not None else ()
+    return Outcome(tuple(deltas), attempts.error, tuple(messages))
 
 
 def check(
@@ -90,11 +98,13 @@ def check(
 
     - `reply` ignores the media type's case and parameters, and refuses an HTML page.
     - `request` accepts a str and a list of messages, and raises TypeError for an unknown option.
-    - The text is `text`, tool calls are numbered from 0, and Finish is the last delta.
+    - The text is `text`, and Finish is the last delta. Tool calls are numbered in their order
+      and come right before it; their pieces come before them.
+    - The messages are objects of JSON.
     - Replies share no state.
-    - Deltas and error do not depend on how the body is cut into chunks.
-    - A body that ends early, at any byte, gives the deltas so far and no incomplete tool call,
-      and raises IncompleteStream, unless the reply was already complete.
+    - Deltas, error and messages do not depend on how the body is cut into chunks.
+    - A body that ends early, at any byte, gives the deltas so far and no tool call, and raises
+      IncompleteStream, unless the reply was already complete, or the service reports an error.
     - `error` between any two events raises BackendError, after the text so far.
 
     Raises AssertionError for a broken rule, and ValueError for `every` below 1.
@@ -138,16 +148,17 @@ def check(
     return whole
 
 
-def _streaming(backend: Backend, content_type: str) -> Attempts[Delta]:
+def _streaming(backend: Backend, content_type: str) -> tuple[Exchange, Attempts[Any]]:
     # Not the backend's own, which may need a key.
     def request(*_: Any, **__: Any) -> Request:
         return Request("POST", "http://127.0.0.1/")
 
     keyless: Any = SimpleNamespace(default_model="", request=request, reply=backend.reply)
-    attempts = Attempts(Exchange(keyless, ""), Limits())
+    exchange = Exchange(keyless, "")
+    attempts = Attempts(exchange, Limits())
     attempts.receive_response(200, {"content-type": content_type})
     _expect(attempts.state is State.OPEN, f"reply({content_type!r}) raises ValueError")
-    return attempts
+    return exchange, attempts
 
 
 def _ends_of_events(backend: Backend, body: bytes, content_type: str, every: int) -> Iterator[int]:
@@ -155,7 +166,7 @@ def _ends_of_events(backend: Backend, body: bytes, content_type: str, every: int
     yield 0
     last = 0
     decoder = backend.reply(content_type).decoder
-    attempts = _streaming(backend, content_type)
+    _, attempts = _streaming(backend, content_type)
     for end in range(1, len(body) + 1):
         attempts.receive_data(body[end - 1 : end])
         if attempts.state is State.CLOSED:
@@ -182,9 +193,9 @@ def _expect_replies(backend: Backend, content_type: str) -> None:
                 f"reply() refuses {same!r}: content_type must be the service's, and reply() must "
                 "ignore its case and parameters"
             ) from error
+        untyped: Any = first
+        _expect(isinstance(untyped, Reply), f"reply() must return a Reply, got {first!r:.100}")
         _expect(first.decoder is not second.decoder, "two replies share a decoder")
-        how = "the reply must have a method end(); it returns () if only events end a reply"
-        _expect(callable(getattr(first, "end", None)), how)
     try:
         backend.reply("text/html; charset=utf-8")
     except ValueError:
@@ -216,12 +227,22 @@ def _expect_outcome(whole: Outcome, text: str, raises: type[Exception] | None) -
     _expect(isinstance(whole.error, raises or type(None)), how, whole.error)
     untyped: Any = whole.deltas
     for delta in untyped:
-        how = f"deltas must be Text, Reasoning, ToolCall, Usage or Finish, got {delta!r}"
+        rule = "deltas must be Text, Reasoning, ToolCallPiece, ToolCall, Usage or Finish"
+        how = f"{rule}, got {delta!r}"
         _expect(isinstance(delta, Delta), how)
     _expect(whole.text == text, f"the text must be {text!r}, got {whole.text!r}")
-    numbers = [delta.index for delta in whole.deltas if isinstance(delta, ToolCall)]
-    how = f"tool calls must be numbered from 0, got {numbers}"
-    _expect(numbers == list(range(len(numbers))), how)
+    numbers = [call.index for call in whole.tool_calls]
+    how = f"tool calls must be numbered in their order, got {numbers}"
+    _expect(numbers == sorted({*numbers}), how)
+    calls = whole.deltas[-1 - len(numbers) : -1]
+    _expect(not numbers or calls == whole.tool_calls, "tool calls must come right before Finish")
+    try:
+        json.dumps(whole.messages)
+    except (TypeError, ValueError) as error:
+        how = f"messages must be a list of JSON objects, got {whole.messages!r}"
+        raise AssertionError(how) from error
+    objects = all(isinstance(message, dict) for message in whole.messages)
+    _expect(objects, f"messages must be a list of objects, got {whole.messages!r}")
 
 
 def _expect_finish_last(reply: Reply[Any], body: bytes) -> None:
@@ -247,6 +268,8 @@ def _expect_same(outcome: Outcome, expected: Outcome, how: str, otherwise: str) 
         if one != other and repr(one) != repr(other):
             words = f"the deltas {how} are not those {otherwise}: delta {number} is {one!r}, not"
             raise AssertionError(f"{words} {other!r}") from outcome.error
+    words = f"the messages {how} are not those {otherwise}: {outcome.messages!r}, not"
+    _expect(outcome.messages == expected.messages, f"{words} {expected.messages!r}")
 
 
 def _expect_incomplete(early: Outcome, whole: Outcome, position: int) -> None:
@@ -258,7 +281,8 @@ def _expect_incomplete(early: Outcome, whole: Outcome, position: int) -> None:
         return
     if not isinstance(early.error, IncompleteStream):
         words = f"{how} must raise IncompleteStream, but raises {early.error!r}"
-        _expect(repr(early.error) == repr(whole.error), words, early.error)
+        # The error may be cut itself.
+        _expect(type(early.error) is type(whole.error), words, early.error)
     for some, every in zip(content, expected, strict=True):
         words = f"{how} must have the start of {every!r}, but has {some!r}"
         _expect(every[: len(some)] == some, words)
@@ -266,8 +290,7 @@ def _expect_incomplete(early: Outcome, whole: Outcome, position: int) -> None:
 
 def _content(outcome: Outcome) -> tuple[str, str, tuple[ToolCall, ...]]:
     reasoning = "".join(delta.text for delta in outcome.deltas if isinstance(delta, Reasoning))
-    calls = tuple(delta for delta in outcome.deltas if isinstance(delta, ToolCall))
-    return outcome.text, reasoning, calls
+    return outcome.text, reasoning, outcome.tool_calls
 
 
 def _expect_error(outcome: Outcome, before: Outcome, how: str) -> None:

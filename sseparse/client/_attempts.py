@@ -292,7 +292,13 @@ class Attempts(Generic[T]):
     def _refuse(self) -> None:
         body = bytes(self._refused_body)
         seconds = retry_after(self._headers, body, self._wall_clock())
-        error = UnexpectedResponse(self._status, self._headers, body, seconds)
+        request = self._policy.request()
+        accept = request.headers.get("accept", "")
+        is_json = "json" in accept and "event-stream" not in accept
+        expected = "a JSON stream" if is_json else "an event stream"
+        error = UnexpectedResponse(
+            self._status, self._headers, body, seconds, request.url, expected
+        )
         self._follow(self._policy.refuse(error))
 
     def _follow(self, verdict: Verdict) -> None:

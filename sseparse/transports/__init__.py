@@ -89,7 +89,7 @@ class Transport(Protocol):
         a cancellation leaves nothing open.
 
         Raises ConnectionError without a response, and TimeoutError where connecting takes longer
-        than the request's connect_timeout. An error of the library becomes a ConnectionError, with
-        the library's as its `__cause__`.
+        than the request's connect_timeout; both name the proxy where connecting has failed there.
+        An error of the library becomes a ConnectionError, with the library's as its `__cause__`.
         """
         ...

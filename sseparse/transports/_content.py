@@ -31,18 +31,20 @@ class UnsupportedEncoding(UnexpectedResponse):
     """
 
     def __str__(self) -> str:
+        status = "" if 200 <= self.status < 300 else f"HTTP {self.status}: "
+        encoding = self.headers.get("content-encoding")
+        origin = f" from {self.url}" if self.url else ""
         return one_line(
-            f"HTTP {self.status}: cannot decode content-encoding "
-            f"{self.headers.get('content-encoding')!r}: install brotli 1.2 for br, backports.zstd "
-            "for zstd, or send the header field accept-encoding: identity"
+            f"{status}cannot decode content-encoding {encoding!r}{origin}: install brotli 1.2 "
+            "for br, backports.zstd for zstd, or send the header field accept-encoding: identity"
         )
 
 
 class ContentDecoder:
-    """Decodes the body of a response with this status and these header fields."""
+    """Decodes the body of a response with this status, these header fields and this URL."""
 
-    def __init__(self, status: int, headers: Mapping[str, str]) -> None:
-        self._status, self._headers = status, headers
+    def __init__(self, status: int, headers: Mapping[str, str], url: str = "") -> None:
+        self._status, self._headers, self._url = status, headers, url
         names = _names(headers.get("content-encoding", ""))
         self._supported = len(names) <= _MAX_CODINGS and CODINGS.keys() >= set(names)
         # The last one was applied last.
@@ -54,7 +56,7 @@ class ContentDecoder:
         Raises UnsupportedEncoding, and its iterator the errors of the decompressors.
         """
         if not self._supported:
-            raise UnsupportedEncoding(self._status, self._headers, b"")
+            raise UnsupportedEncoding(self._status, self._headers, b"", url=self._url)
         pieces = iter((data,))
         for coding in self._codings:
             pieces = coding.decode(pieces)

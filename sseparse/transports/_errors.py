@@ -10,9 +10,20 @@ if TYPE_CHECKING:
     from . import Request
 
 
-def connection_error(url: str, error: BaseException) -> ConnectionError:
-    """Return the ConnectionError to raise for `error`, an error of a library about `url`."""
-    return ConnectionError(f"{redacted_url(url)}: {one_line(_reason(error))}")
+def connection_error(url: str, error: BaseException, proxy: str = "") -> ConnectionError:
+    """Return the ConnectionError to raise for `error`, an error of a library about `url`.
+
+    proxy: the words of `proxy_failure`, where connecting has failed there.
+    """
+    return ConnectionError(f"{proxy or redacted_url(url)}: {one_line(_reason(error))}")
+
+
+def proxy_failure(proxy: str, reached: bool) -> str:
+    """Return the start of an error's message about the URL of a proxy.
+
+    reached: whether a connection to the proxy was made.
+    """
+    return f"cannot connect {'through' if reached else 'to'} the proxy {redacted_url(proxy)}"
 
 
 def _reason(error: BaseException) -> str:
@@ -32,10 +43,14 @@ def _reason(error: BaseException) -> str:
     return message or type(error).__name__
 
 
-def connect_timeout_error(request: Request) -> TimeoutError:
-    """Return the TimeoutError to raise where connecting takes longer than `request` allows."""
+def connect_timeout_error(request: Request, proxy: str = "") -> TimeoutError:
+    """Return the TimeoutError to raise where connecting takes longer than `request` allows.
+
+    proxy: the words of `proxy_failure`, where connecting has failed there.
+    """
     return TimeoutError(
-        f"{redacted_url(request.url)}: no connection within {request.connect_timeout:g} seconds"
+        f"{proxy or redacted_url(request.url)}: "
+        f"no connection within {request.connect_timeout:g} seconds"
     )
 
 

@@ -78,7 +78,11 @@ def _httpx2_errors() -> Generator[None]:
 class _Backend(httpcore2.AsyncNetworkBackend):
     async def connect_tcp(self, host: str, port: int, *_: Any, **options: Any) -> _Stream:
         with anyio.fail_after(options["timeout"]):
-            return _Stream(await anyio.connect_tcp(host, port))
+            try:
+                return _Stream(await anyio.connect_tcp(host, port))
+            except OSError as error:
+                # httpcore2 removes the cause of an error of its backend, the system's own.
+                raise httpcore2.ConnectError(str(error)) from error
 
 
 class _Stream(httpcore2.AsyncNetworkStream):
@@ -89,9 +93,13 @@ class _Stream(httpcore2.AsyncNetworkStream):
         # Bytes after a head; the last two of an unfinished head.
         self.received = self._head = b""
 
-    async def read(self, *_: Any, **__: Any) -> bytes:
+    async def read(self, max_bytes: int = 0, timeout: float | None = None) -> bytes:  # noqa: ASYNC109
         """Return the next bytes, at most to the end of the head of a response."""
-        data = await self.read_body()
+        if timeout is None:
+            data = await self.read_body()
+        else:  # for the answer of a proxy
+            with anyio.fail_after(timeout):
+                data = await self.read_body()
         # A SOCKS proxy answers first, in binary.
         if self._head or b"HTTP/".startswith(data[:5]):
             end = _HEAD_END.search(self._head + data)

@@ -20,14 +20,15 @@ MAX_REDIRECTS = 20
 class HTTPResponse(ABC):
     """A Response whose body a subclass reads and closes.
 
-    url: of the request, for messages.
+    url: of the request that it answers, after redirects.
     """
 
     def __init__(self, url: str, status: int, headers: Mapping[str, str]) -> None:
         self.status = status
         self.headers = headers
-        self._url = url
-        self._decoder = ContentDecoder(status, headers) if "content-encoding" in headers else None
+        self.url = url
+        encoded = "content-encoding" in headers
+        self._decoder = ContentDecoder(status, headers, url) if encoded else None
         self._pieces: Iterator[bytes] = iter(())
         # Reading on after an error, a cancellation or the closing could look like a good end.
         self._over = False
@@ -36,7 +37,7 @@ class HTTPResponse(ABC):
         """Return the next bytes of the body; see Response.receive."""
         if self._over:
             raise ConnectionError(
-                f"{redacted_url(self._url)}: the response is closed, or reading it has failed"
+                f"{redacted_url(self.url)}: the response is closed, or reading it has failed"
             )
         try:
             if self._decoder is None:
@@ -55,7 +56,7 @@ class HTTPResponse(ABC):
             self._over = True
             if isinstance(error, UnsupportedEncoding) or not isinstance(error, Exception):
                 raise
-            raise connection_error(self._url, error) from error
+            raise connection_error(self.url, error) from error
 
     async def aclose(self) -> None:
         """Close the response; see Response.aclose."""

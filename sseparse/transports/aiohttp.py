@@ -15,7 +15,7 @@ from sseparse._input import expect_type
 
 from . import Request
 from ._content import accepting
-from ._errors import connect_timeout_error, connection_error, invalid_url_error
+from ._errors import connect_timeout_error, connection_error, invalid_url_error, proxy_failure
 from ._request import expect_url, is_credential, same_origin
 from ._response import HTTPResponse, follow_redirects
 
@@ -24,9 +24,9 @@ class AiohttpTransport:
     """Send requests with aiohttp, on asyncio alone.
 
     session: an aiohttp.ClientSession. It stays open; its auth, proxies, cookies, middlewares, TLS
-        and connector are used, its timeouts and its response class are not. Looking a name up is
-        no part of the connect_timeout then. Default: each request has a session of its own,
-        closed with the response.
+        and connector are used, its timeouts and its response class are not. Looking a name up and
+        the answer of a proxy are no part of the connect_timeout then. Default: each request has a
+        session of its own, closed with the response.
     proxy: URL of a proxy (http: or https:). Only without a session.
     trust_env: without a session, use the proxies that HTTP_PROXY and the like name, and the
         credentials in .netrc, beside which aiohttp accepts no Authorization field.
@@ -90,11 +90,20 @@ class AiohttpTransport:
         self, session: aiohttp.ClientSession, url: str, request: Request
     ) -> AiohttpResponse:
         """Send `request`, to which redirects from `url` led, and return its response."""
+        # The proxy's yarl.URL, until a connection through it is made.
+        proxy: Any = None
+
+        def make_response(*args: Any, **options: Any) -> _Response:
+            nonlocal proxy
+            proxy = None
+            return _Response(*args, **options)
 
         async def prepare(
             sent: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
         ) -> aiohttp.ClientResponse:
-            sent.response_class = _Response
+            nonlocal proxy
+            proxy = sent.proxy
+            sent.response_class = cast("type[_Response]", make_response)
             if not same_origin(request.url, url):
                 for name in filter(is_credential, list(sent.headers)):
                     del sent.headers[name]
@@ -124,16 +133,16 @@ class AiohttpTransport:
             )
             return AiohttpResponse(request.url, cast("_Response", response))
         except aiohttp.ConnectionTimeoutError as error:
-            raise connect_timeout_error(request) from error
+            raise connect_timeout_error(request, _proxy_failure(proxy, error)) from error
         except aiohttp.InvalidURL:
             raise invalid_url_error(request, url) from None
         except Exception as error:
+            failure = _proxy_failure(proxy, error)
             # The message of some has a whole URL in it, such as the proxy's with its password.
             if isinstance(error, aiohttp.ClientResponseError) and error.__cause__ is None:
-                raise connection_error(
-                    request.url, ConnectionError(f"HTTP {error.status}: {error.message}")
-                ) from error
-            raise connection_error(request.url, error.__cause__ or error) from error
+                cause = ConnectionError(f"HTTP {error.status}: {error.message}")
+                raise connection_error(request.url, cause, failure) from error
+            raise connection_error(request.url, error.__cause__ or error, failure) from error
 
 
 class AiohttpResponse(HTTPResponse):
@@ -203,6 +212,18 @@ class _Response(aiohttp.ClientResponse):
         if self.connection is not None and self.connection.transport is not None:
             self.connection.transport.abort()
         self.close()
+
+
+def _proxy_failure(proxy: Any, error: Exception) -> str:
+    """Return the words about the proxy at which `error` has occurred, or "" for the target."""
+    if proxy is None:
+        return ""
+    # Errors of TCP, TLS and of looking a name up have the host; those of CONNECT do not.
+    host = getattr(error, "host", None)
+    if host is None:
+        return proxy_failure(str(proxy), reached=True)
+    is_proxy = (host, getattr(error, "port", None)) == (proxy.raw_host, proxy.port)
+    return proxy_failure(str(proxy), reached=False) if is_proxy else ""
 
 
 def _text(value: bytes) -> str:

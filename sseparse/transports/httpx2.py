@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache, partial
 from ssl import SSLContext
-from typing import Any
+from typing import Any, cast
 from urllib.request import getproxies
 
 import anyio
@@ -13,13 +14,20 @@ import httpx2
 
 from . import Request
 from ._content import accepting
-from ._errors import connect_timeout_error, connection_error, invalid_url_error
+from ._errors import connect_timeout_error, connection_error, invalid_url_error, proxy_failure
 from ._httptools import HTTPToolsTransport
 from ._request import expect_url, is_credential, same_origin
 from ._response import HTTPResponse, follow_redirects
 
 # Seconds that closing a client may take.
 GRACE = 1.0
+
+# The events of httpcore after which a failure is no longer one of the proxy.
+_CONNECTED = (
+    "http11.send_request_headers.started",
+    "proxy.start_tls.started",
+    "socks.setup_socks5_connection.complete",
+)
 
 
 class HTTPX2Transport:
@@ -67,7 +75,7 @@ class HTTPX2Transport:
             return await _send(self._client, request)
         client = self._new_client()
         try:
-            response = await _send(client, request)
+            response = await _send(client, request, self._proxy)
         except BaseException:
             await _close(client)
             raise
@@ -118,13 +126,67 @@ class HTTPX2Response(HTTPResponse):
                     pass
 
 
-async def _send(client: httpx2.AsyncClient, request: Request) -> HTTPX2Response:
+class _ProxyTrace:
+    """Follows a request through its proxy, by the events of httpcore's extension "trace".
+
+    sent: the request. Its connect timeout holds for each answer of the proxy too.
+    proxy: URL of the proxy, or None where only httpcore knows it.
+
+    https://www.encode.io/httpcore/extensions/#trace
+    """
+
+    def __init__(self, sent: httpx2.Request, proxy: str | None) -> None:
+        # The start of an error's message, while connecting depends on the proxy.
+        self.failure = ""
+        port = sent.url.port or {"http": 80, "https": 443}[sent.url.scheme]
+        self._target = sent.url.raw_host.decode(), port
+        self._timeouts = sent.extensions["timeout"]
+        self._proxy = proxy
+        self._socks: Any = None
+
+    async def __call__(self, event: str, info: Mapping[str, Any]) -> None:
+        kind, _, step = event.partition(".")
+        if step == "connect_tcp.started":
+            host, port = info["host"], info["port"]
+            if self._proxy is None:
+                if (host, port) == self._target:
+                    return
+                scheme = "socks5" if kind == "socks" else "http"
+                self._proxy = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
+            self.failure = proxy_failure(self._proxy, reached=False)
+        elif not self.failure:
+            return
+        elif event == "connection.start_tls.started":
+            self.failure = self.failure.replace(" http:", " https:")
+        elif step == "setup_socks5_connection.started":
+            self._socks = info["stream"]
+            self._wait_for_proxy()
+        elif step == "setup_socks5_connection.failed":
+            # httpcore leaves it open.
+            with anyio.CancelScope(shield=True):
+                await self._socks.aclose()
+        elif step == "send_request_headers.started" and info["request"].method == b"CONNECT":
+            self._wait_for_proxy()
+        elif event in _CONNECTED:
+            self.failure = ""
+            self._timeouts["read"] = None
+
+    def _wait_for_proxy(self) -> None:
+        self.failure = proxy_failure(cast("str", self._proxy), reached=True)
+        self._timeouts["read"] = self._timeouts["connect"]
+
+
+async def _send(
+    client: httpx2.AsyncClient, request: Request, proxy: str | None = None
+) -> HTTPX2Response:
     if client.is_closed:
         raise RuntimeError("the client of the transport is closed")
-    return await follow_redirects(request, partial(_send_once, client, request.url))
+    return await follow_redirects(request, partial(_send_once, client, proxy, request.url))
 
 
-async def _send_once(client: httpx2.AsyncClient, url: str, request: Request) -> HTTPX2Response:
+async def _send_once(
+    client: httpx2.AsyncClient, proxy: str | None, url: str, request: Request
+) -> HTTPX2Response:
     """Send `request`, to which redirects from `url` led, and return its response."""
     headers = accepting(request.headers, client.headers["accept-encoding"])
     try:
@@ -144,14 +206,16 @@ async def _send_once(client: httpx2.AsyncClient, url: str, request: Request) -> 
         options["auth"] = None
         for name in filter(is_credential, list(built.headers)):
             del built.headers[name]
+    built.extensions["trace"] = trace = _ProxyTrace(built, proxy)
     try:
         response = await client.send(built, stream=True, follow_redirects=False, **options)
         return HTTPX2Response(request.url, response)
     except Exception as error:
         # By name, because the exception of legacy httpx is another class.
-        if type(error).__name__ == "ConnectTimeout":
-            raise connect_timeout_error(request) from error
-        raise connection_error(request.url, error) from error
+        name = type(error).__name__
+        if name == "ConnectTimeout" or (name == "ReadTimeout" and trace.failure):
+            raise connect_timeout_error(request, trace.failure) from error
+        raise connection_error(request.url, error, trace.failure) from error
 
 
 async def _close(client: httpx2.AsyncClient) -> None:

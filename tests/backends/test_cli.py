@@ -232,7 +232,7 @@ class TestChat:
     @pytest.mark.parametrize(
         ("status", "fields", "words"),
         [
-            (401, [], 'HTTP 401 (application/json): {"error": "wrong key"}\n'),
+            (401, [], '/api/chat: {"error": "wrong key"}\n'),
             (429, ["retry-after: 20"], '"wrong key"} (retry after 20 seconds)\n'),
         ],
     )

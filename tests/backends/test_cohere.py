@@ -6,12 +6,24 @@ from typing import Any
 import pytest
 
 from sseparse import IncompleteStream, InvalidJSON
-from sseparse_backends import Backend, BackendError, Delta, Finish, Reasoning, Text, ToolCall, Usage
+from sseparse_backends import (
+    Backend,
+    BackendError,
+    Delta,
+    Finish,
+    FinishKind,
+    Reasoning,
+    Text,
+    ToolCall,
+    ToolCallPiece,
+    Usage,
+)
 from sseparse_backends.cohere import Cohere
-from sseparse_backends.testing import Outcome, check
+from sseparse_backends.testing import Outcome, check, receive
 
+COHERE = Cohere()
 # mypy checks it against the protocol.
-COHERE: Backend = Cohere()
+BACKEND: Backend = COHERE
 
 
 def event(type: str, **fields: Any) -> bytes:
@@ -57,10 +69,12 @@ def reply(body: bytes, text: str = "", **options: Any) -> Outcome:
 
 
 def content(*events: bytes, text: str = "") -> list[Delta]:
-    """The deltas of a complete reply with these events, without Usage and Finish."""
+    """The deltas of a complete reply with these events, without Usage, pieces and Finish."""
     outcome = reply(b"".join([START, *events, END]), text)
-    assert (outcome.usage, outcome.finish) == (Usage(9, 5), Finish("COMPLETE"))
-    return [delta for delta in outcome.deltas if not isinstance(delta, Usage | Finish)]
+    kind: FinishKind = "tool_calls" if outcome.tool_calls else "stop"
+    assert (outcome.usage, outcome.finish) == (Usage(9, 5), Finish("COMPLETE", kind))
+    others = Usage | ToolCallPiece | Finish
+    return [delta for delta in outcome.deltas if not isinstance(delta, others)]
 
 
 def sent(messages: Any = "Hi", **options: Any) -> dict[str, Any]:
@@ -131,9 +145,10 @@ def test_what_is_unknown_or_says_nothing_is_ignored(noise: bytes) -> None:
 @pytest.mark.parametrize(
     ("usage", "expected"),
     [
-        ({**USAGE, "cached_tokens": 7}, Usage(9, 5)),
+        ({**USAGE, "cached_tokens": 7}, Usage(9, 5, 7)),
         ({"tokens": {"input_tokens": 9.0, "output_tokens": 5.0}}, Usage(9, 5)),
-        ({"tokens": {"input_tokens": None}}, Usage(0, 0)),
+        ({"tokens": {"input_tokens": None}}, None),
+        ({"tokens": 7, "billed_units": {"input_tokens": "x", "output_tokens": 3}}, Usage(0, 3)),
         ({"tokens": None, "billed_units": {"input_tokens": 2, "output_tokens": 3}}, Usage(2, 3)),
         ({}, None),
         (None, None),
@@ -144,9 +159,19 @@ def test_usage_is_the_tokens_or_else_the_billed_units(usage: Any, expected: Usag
     assert repr(reply(text("Hi") + end(usage=usage), "Hi").usage) == repr(expected)
 
 
-@pytest.mark.parametrize("reason", ["COMPLETE", "MAX_TOKENS", "TOOL_CALL", None])
-def test_finish_has_the_finish_reason(reason: str | None) -> None:
-    assert reply(end(reason)).deltas == (Finish(reason),)
+@pytest.mark.parametrize(
+    ("reason", "kind"),
+    [
+        ("COMPLETE", "stop"),
+        ("STOP_SEQUENCE", "stop"),
+        ("MAX_TOKENS", "length"),
+        ("TOOL_CALL", "tool_calls"),
+        ("NEW", "other"),
+        (None, "stop"),
+    ],
+)
+def test_finish_has_the_finish_reason(reason: str | None, kind: FinishKind) -> None:
+    assert reply(end(reason)).deltas == (Finish(reason, kind),)
 
 
 def test_finish_may_have_no_reason() -> None:
@@ -194,11 +219,11 @@ def test_error_inside_the_stream_is_a_backend_error(error: bytes, payload: objec
     outcome = reply(text("Hi") + start + error + END, "Hi", raises=BackendError)
     assert isinstance(outcome.error, BackendError)
     assert (outcome.error.payload, outcome.error.text) == (payload, "Hi")
-    assert outcome.deltas == (Text("Hi"),)
+    assert outcome.deltas == (Text("Hi"), ToolCallPiece(0, "id-0", "f"))
 
 
 @pytest.mark.parametrize(
-    "data", [b'{"type": "message-en', b"[]", b'{"type": "content-delta", "delta": 7}']
+    "data", [b'{"type": "message-en', b"7", b'{"type": "content-delta", "delta": 7}']
 )
 def test_damaged_event_is_invalid_json(data: bytes) -> None:
     error = reply(text("Hi") + b"data: " + data + b"\n\n" + END, "Hi", raises=InvalidJSON).error
@@ -209,6 +234,55 @@ def test_damaged_event_is_invalid_json(data: bytes) -> None:
 def test_event_of_a_new_type_may_have_anything_in_it() -> None:
     new = b'data: {"type": "new", "delta": "x", "index": "1"}\n\n'
     assert reply(text("Hi") + new + END, "Hi") == reply(text("Hi") + END, "Hi")
+
+
+def test_message_has_plan_content_calls_and_citations() -> None:
+    citation = {"start": 0, "end": 2, "text": "Hi", "sources": [{"type": "tool", "id": "a:0"}]}
+    events = [
+        said("tool-plan-delta", None, tool_plan="I will"),
+        said("tool-plan-delta", None, tool_plan=" look."),
+        said("content-start", content={"type": "thinking", "thinking": "H"}),
+        said("content-delta", content={"thinking": "m"}),
+        said("content-start", 1, content={"type": "text", "text": ""}),
+        said("content-delta", 1, content={"text": "Hi"}),
+        said("citation-start", 0, citations=citation),
+        call("tool-call-start", 0, name="f", arguments="{}"),
+    ]
+    outcome = reply(b"".join([START, *events, end("TOOL_CALL")]), "Hi")
+    function = {"name": "f", "arguments": "{}"}
+    message = {
+        "role": "assistant",
+        "tool_plan": "I will look.",
+        "content": [{"type": "thinking", "thinking": "Hm"}, {"type": "text", "text": "Hi"}],
+        "tool_calls": [{"id": "id-0", "type": "function", "function": function}],
+        "citations": [citation],
+    }
+    assert list(outcome.messages) == [message]
+    (result,) = (COHERE.tool_result(call, {"n": 1}) for call in outcome.tool_calls)
+    assert result == {"role": "tool", "tool_call_id": "id-0", "content": '{"n":1}'}
+    messages = [{"role": "user", "content": "Hi"}, *outcome.messages, result]
+    assert sent(messages)["messages"] == messages
+    with pytest.raises(ValueError, match="got a result for 'id-0'"):
+        sent([result])
+
+
+def test_one_object_in_place_of_a_stream_is_understood() -> None:
+    calls = [
+        {"id": name, "type": "function", "function": {"name": name, "arguments": "{}"}}
+        for name in ("f", "g")
+    ]
+    parts = [{"type": "thinking", "thinking": "Hm"}, {"type": "text", "text": "Hi"}]
+    message = {"role": "assistant", "content": parts, "tool_calls": calls}
+    whole = {"id": "c", "finish_reason": "TOOL_CALL", "message": message, "usage": USAGE}
+    data = json.dumps(whole, indent=1).encode()
+    outcome = check(COHERE, data, text="Hi", content_type="application/json")
+    assert outcome.usage == Usage(9, 5)
+    assert outcome.tool_calls == (ToolCall(0, "f", "f", "{}"), ToolCall(1, "g", "g", "{}"))
+    assert list(outcome.messages) == [message]
+    outcome = receive(COHERE, [b'{"message": "no"}'], content_type="application/json")
+    assert isinstance(outcome.error, InvalidJSON)
+    outcome = receive(COHERE, [b'{"detail": "no"}'], content_type="application/json")
+    assert isinstance(outcome.error, BackendError)
 
 
 def test_request_is_exactly_this() -> None:

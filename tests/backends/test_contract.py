@@ -23,15 +23,20 @@ from sseparse_backends import (
     ReplyTimeout,
     Text,
     ToolCall,
+    ToolCallPiece,
     Usage,
 )
 
 DELTAS: list[tuple[Delta, str]] = [
     (Text("Hi"), "Text(text='Hi')"),
     (Reasoning("Hm"), "Reasoning(text='Hm')"),
-    (ToolCall(1), "ToolCall(index=1, id='', name='', arguments='')"),
-    (Usage(), "Usage(input_tokens=0, output_tokens=0)"),
-    (Finish(), "Finish(reason=None)"),
+    (ToolCallPiece(1), "ToolCallPiece(index=1, id='', name='', arguments='')"),
+    (ToolCall(1), "ToolCall(index=1, id='', name='', arguments='', kind='function')"),
+    (
+        Usage(),
+        "Usage(input_tokens=0, output_tokens=0, cached_tokens=0, reasoning_tokens=0)",
+    ),
+    (Finish(), "Finish(reason=None, kind='stop')"),
 ]
 
 
@@ -44,7 +49,9 @@ def test_public_names_are_these() -> None:
         "DarkAI",
         "Delta",
         "Finish",
+        "FinishKind",
         "Gemini",
+        "GeminiInteractions",
         "Messages",
         "Ollama",
         "OpenAI",
@@ -55,6 +62,7 @@ def test_public_names_are_these() -> None:
         "ReplyTimeout",
         "Text",
         "ToolCall",
+        "ToolCallPiece",
         "Usage",
         "get_backend",
         "stream",

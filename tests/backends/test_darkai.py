@@ -30,28 +30,32 @@ from tests.support.servers import (
 DARKAI: Backend = DarkAI()
 
 DAMAGED = [
-    "",
     "{",
-    "[DONE]",
     "{'event': 'text-chunk'}",
     '{"event": "text-chunk", "data": {"te',
     '{"event": "text-chunk", "data": {"text": "a"}} {}',
     '{"event": "text-chunk", "data": {"text": "\\ud8"."}}',
-    '{"event": "text-chunk", "data": {"text": "\x01"}}',
 ]
 
 MISSHAPEN = [
-    "[]",
     '"text-chunk"',
+    '{"event": "text-chunk", "data": "Hi"}',
+    '{"event": "text-chunk", "data": {"text": {"a": 1}}}',
+    '{"event": "final-response", "data": {"message": ["Hi"]}}',
+]
+
+# Nothing is lost with them.
+EMPTY = [
+    "",
+    "[DONE]",
+    ": keep-alive",
+    "[]",
     "null",
     '{"event": 7}',
     '{"event": null, "data": {}}',
     '{"event": "text-chunk", "data": null}',
     '{"event": "text-chunk", "data": []}',
-    '{"event": "text-chunk", "data": "Hi"}',
     '{"event": "text-chunk", "data": {"text": null}}',
-    '{"event": "text-chunk", "data": {"text": 7}}',
-    '{"event": "final-response", "data": {"message": ["Hi"]}}',
 ]
 
 HOSTILE = [
@@ -326,7 +330,29 @@ def test_damaged_event_is_invalid_json_if_strict(data: str) -> None:
     with pytest.raises(InvalidJSON) as caught:
         interpret(data, strict=True)
     assert caught.value.line == data.encode()[:256]
-    assert caught.value.__cause__ is not None
+
+
+@pytest.mark.parametrize("data", EMPTY)
+def test_event_without_content_is_ignored(data: str, caplog: pytest.LogCaptureFixture) -> None:
+    assert interpret(data, strict=True) == []
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("7", "7"), ('"\x01"', "\x01"), (r'"a\ud83d"', "a\ufffd"), (r'"\ud83c\udf89"', "🎉")],
+)
+def test_text_that_is_nearly_right_is_taken(text: str, expected: str) -> None:
+    data = f'{{"event": "text-chunk", "data": {{"text": {text}}}}}'
+    assert interpret(data, strict=True) == [Text(expected)]
+
+
+def test_messages_are_the_text() -> None:
+    reply = DarkAI().reply("text/event-stream")
+    assert reply.messages == []
+    for text in ("Hi", " you"):
+        list(reply.interpret(ServerSentEvent(data=message("text-chunk", text=text))))
+    assert reply.messages == [{"role": "assistant", "content": "Hi you"}]
 
 
 def provider(server: Server | DemoServer) -> type[DarkAI]:

@@ -12,12 +12,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import sseparse_backends as backends
 from sseparse import (
     EventTooLarge,
     IncompleteStream,
     InvalidJSON,
     LocalProtocolError,
     NDJSONDecoder,
+    RemoteProtocolError,
     UnexpectedResponse,
 )
 from sseparse.client import Limits, State
@@ -29,6 +31,7 @@ from sseparse_backends import (
     Delta,
     Finish,
     Messages,
+    OpenAI,
     Reasoning,
     ReplyTimeout,
     Text,
@@ -164,11 +167,11 @@ def test_deltas_come_with_the_bytes_that_complete_them() -> None:
 
 def test_usage_and_finish_reason_are_kept() -> None:
     machine = chatting()
-    assert (machine.exchange.usage, machine.exchange.finish_reason) == (None, None)
+    assert (machine.exchange.usage, machine.exchange.finish) == (None, None)
     assert machine.receive_data(b'{"usage": [3, 0]}\n') == [Usage(3, 0)]
     assert machine.receive_data(b'{"usage": [3, 9]}\n') == [Usage(3, 9)]
     assert machine.receive_data(b'{"done": "length"}\n') == [Finish("length")]
-    assert (machine.exchange.usage, machine.exchange.finish_reason) == (Usage(3, 9), "length")
+    assert (machine.exchange.usage, machine.exchange.finish) == (Usage(3, 9), Finish("length"))
 
 
 def test_deltas_that_are_no_text_pass_through_it() -> None:
@@ -218,15 +221,73 @@ def end(machine: Reply, cause: Exception | None) -> list[Delta]:
 
 
 @pytest.mark.parametrize("cause", [None, ConnectionError("cut")])
+@pytest.mark.parametrize("rest", [b"", END[:-4], b"event: x\n", b": comment"])
 def test_end_before_finish_is_incomplete_with_the_text_and_the_cause(
-    cause: Exception | None,
+    cause: Exception | None, rest: bytes
 ) -> None:
     machine = streaming()
-    machine.receive_data(TEXT + END[:-1])
+    machine.receive_data(TEXT + rest)
     assert end(machine, cause) == []
     assert isinstance(machine.error, IncompleteStream)
     assert machine.error.text == "more"
     assert machine.error.__cause__ is cause
+
+
+@pytest.mark.parametrize("cut", [1, 2])
+def test_last_event_without_its_blank_line_counts_where_the_body_ends_well(cut: int) -> None:
+    machine = streaming()
+    assert machine.receive_data(TEXT + END[:-cut]) == [Text("more")]
+    assert machine.receive_end() == [Finish()]
+    assert machine.finished
+    machine = streaming()
+    machine.receive_data(TEXT + END[:-cut])
+    machine.lose_connection(CUT)
+    assert isinstance(machine.error, IncompleteStream)
+
+
+def test_data_that_the_end_has_cut_is_incomplete() -> None:
+    machine = Reply(DarkAI(strict=True))
+    machine.receive_response(200, STREAM)
+    machine.receive_data(TEXT + END[:-4])
+    assert machine.receive_end() == []
+    assert isinstance(machine.error, IncompleteStream)
+    assert isinstance(machine.error.__cause__, InvalidJSON)
+
+
+@pytest.mark.parametrize("headers", [{}, {"content-type": ""}])
+def test_missing_content_type_is_what_the_request_asked_for(headers: dict[str, str]) -> None:
+    machine = Reply(DarkAI())
+    machine.receive_response(200, headers)
+    assert machine.receive_data(TEXT) == [Text("more")]
+    machine = Reply(CHATTER)  # it asks for nothing, and so for an event stream
+    machine.receive_response(200, headers)
+    assert machine.state is REFUSED
+
+
+def test_content_type_of_the_caller_overrules_the_servers() -> None:
+    machine = Reply(DarkAI(), content_type="text/event-stream")
+    machine.receive_response(200, {"content-type": "text/plain"})
+    assert machine.receive_data(TEXT) == [Text("more")]
+    with pytest.raises(TypeError, match="content_type must be a str or None, got 5"):
+        Reply(DarkAI(), content_type=5)
+
+
+def test_events_come_before_their_deltas_if_they_are_wanted() -> None:
+    machine = chatting()
+    machine.exchange.with_events = True
+    line = {"text": "a"}
+    assert machine.receive_data(b'{"text": "a"}\n{"usage": [3, 9]}\n') == [
+        *(line, Text("a")),
+        *({"usage": [3, 9]}, Usage(3, 9)),
+    ]
+
+
+def test_event_that_is_nested_too_deeply_is_an_error_of_the_protocol() -> None:
+    machine = Reply(OpenAI(base_url="http://127.0.0.1"))
+    machine.receive_response(200, STREAM)
+    body = b'data: {"choices": [{"delta": {"x": ' + b"[" * 900 + b"]" * 900 + b"}}]}\n\n"
+    machine.receive_data(body * 2)
+    assert isinstance(machine.error, RemoteProtocolError)
 
 
 def test_last_item_that_the_end_has_cut_is_incomplete() -> None:
@@ -285,7 +346,7 @@ def test_error_that_a_backend_does_not_expect_comes_after_the_deltas_before_it()
 
 
 @pytest.mark.parametrize("cause", [None, ConnectionError("cut")])
-@pytest.mark.parametrize(("status", "headers"), [(503, STREAM), (200, PAGE), (200, {})])
+@pytest.mark.parametrize(("status", "headers"), [(503, STREAM), (200, PAGE)])
 def test_refusal_has_status_headers_and_body(
     status: int, headers: dict[str, str], cause: Exception | None
 ) -> None:
@@ -387,9 +448,9 @@ class Closing:
         return ClosingReply()
 
 
-class ClosingReply:
+class ClosingReply(backends.Reply[str]):
     def __init__(self) -> None:
-        self.decoder: NDJSONDecoder[str] = NDJSONDecoder(loads=str)
+        self.decoder = NDJSONDecoder(loads=str)
         self._reason: str | None = None
 
     def interpret(self, line: str, /) -> Iterable[Delta]:
@@ -448,6 +509,7 @@ def test_error_that_the_end_of_the_body_brings_out_is_kept() -> None:
 
 def refused(status: int, retries: int = 1, **headers: str) -> Reply:
     machine = Reply(DarkAI(), retries=retries)
+    headers.setdefault("content_type", "text/plain")
     fields = {name.replace("_", "-"): value for name, value in headers.items()}
     machine.receive_response(status, fields)
     machine.receive_data(b"no")

@@ -292,7 +292,7 @@ def test_what_cannot_be_json_is_a_value_error(value: Any) -> None:
 
 @pytest.mark.parametrize("content_type", ["text/event-stream", "Text/Event-Stream; charset=utf-8"])
 def test_event_stream_has_the_limit_and_the_fields_that_may_be_errors(content_type: str) -> None:
-    decoder = Example(max_event_size=20).event_stream(content_type)
+    decoder = Example(max_event_size=20).decoder(content_type)
     assert isinstance(decoder, SSEDecoder)
     assert decoder.feed(b"error: no\n") == [UnknownField("error", "no", "error: no")]
     with pytest.raises(Exception, match="limit of 20 bytes"):
@@ -302,7 +302,7 @@ def test_event_stream_has_the_limit_and_the_fields_that_may_be_errors(content_ty
 @pytest.mark.parametrize("content_type", ["", "text/html", "application/x-ndjson", "text/plain"])
 def test_other_media_type_is_a_value_error(content_type: str) -> None:
     with pytest.raises(ValueError, match=repr(content_type)):
-        Example().event_stream(content_type)
+        Example().decoder(content_type)
 
 
 # Conversations.

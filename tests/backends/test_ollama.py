@@ -16,13 +16,15 @@ from sseparse_backends import (
     Reasoning,
     Text,
     ToolCall,
+    ToolCallPiece,
     Usage,
 )
 from sseparse_backends.ollama import Ollama
 from sseparse_backends.testing import Outcome, check, receive
 
+OLLAMA = Ollama()
 # mypy checks it against the protocol.
-OLLAMA: Backend = Ollama()
+BACKEND: Backend = OLLAMA
 
 NDJSON = "application/x-ndjson"
 
@@ -51,7 +53,8 @@ def checked(data: bytes, text: str, raises: type[Exception] | None = None) -> Ou
 
 
 def deltas(data: bytes, text: str) -> list[Delta]:
-    return list(checked(data, text).deltas)
+    """The deltas of a complete reply, without pieces of calls."""
+    return [d for d in checked(data, text).deltas if not isinstance(d, ToolCallPiece)]
 
 
 @pytest.mark.parametrize("end", [b"\n", b"", b"\r\n", b"\n\n"])
@@ -70,8 +73,7 @@ def test_text_comes_in_lines_of_which_the_last_need_not_end(end: bytes) -> None:
 def test_thinking_is_reasoning_and_comes_before_the_text_of_its_line() -> None:
     data = body(said("", thinking="Hm"), said("Hi", thinking="."), done(done_reason="length"))
     assert deltas(data, "Hi") == [
-        *(Reasoning("Hm"), Reasoning("."), Text("Hi")),
-        *(Usage(0, 0), Finish("length")),
+        *(Reasoning("Hm"), Reasoning("."), Text("Hi"), Finish("length", "length")),
     ]
 
 
@@ -80,9 +82,10 @@ def test_calls_of_tools_are_numbered_over_the_whole_reply() -> None:
     data = body(
         said("", tool_calls=[{"function": {"name": "now"}}]),
         said("", tool_calls=[{"id": "call_a", "function": at}, {"function": None}]),
-        done(),
+        done(done_reason="stop"),
     )
-    first, second, third, *_ = deltas(data, "")
+    first, second, third, finish = deltas(data, "")
+    assert finish == Finish("stop", "tool_calls")
     assert first == ToolCall(0, "", "now", "{}")
     assert isinstance(second, ToolCall)
     assert (second.index, second.id, second.name) == (1, "call_a", "at")
@@ -102,7 +105,7 @@ def test_what_is_not_known_or_null_adds_nothing() -> None:
         {"message": {"content": None, "thinking": None, "tool_calls": None, "images": []}},
         done(done_reason="stop"),
     )
-    assert deltas(data, "") == [Usage(0, 0), Finish("stop")]
+    assert deltas(data, "") == [Finish("stop")]
 
 
 def test_body_that_is_not_done_is_incomplete() -> None:
@@ -123,11 +126,13 @@ def test_error_is_a_line(payload: Any) -> None:
     assert outcome.error.text == "Hi"
 
 
-@pytest.mark.parametrize("damaged", [b"{", b"null", b"[]", b'{"done": 1}', b'{"message": "Hi"}'])
+@pytest.mark.parametrize("damaged", [b"{", b"7", b'"Hi"', b'{"message": "Hi"}'])
 def test_damaged_line_is_invalid_json(damaged: bytes) -> None:
     outcome = checked(body(said("Hi")) + damaged + b"\n" + body(done()), "Hi", raises=InvalidJSON)
     assert isinstance(outcome.error, InvalidJSON)
-    assert (outcome.error.line, outcome.error.line_number) == (damaged, 2)
+    assert outcome.error.line == damaged
+    # The JSON of the others is whole.
+    assert outcome.error.line_number == (2 if damaged == b"{" else None)
 
 
 @pytest.mark.parametrize("content_type", [NDJSON, "application/x-ndjson; charset=utf-8"])
@@ -136,10 +141,62 @@ def test_reply_is_ndjson_under_any_of_its_names(content_type: str) -> None:
         assert receive(OLLAMA, [body(done("Hi"))], content_type=name).text == "Hi"
 
 
-@pytest.mark.parametrize("content_type", ["text/event-stream", "application/json", ""])
+@pytest.mark.parametrize("content_type", ["text/event-stream", "text/html", ""])
 def test_other_media_type_is_a_value_error(content_type: str) -> None:
     with pytest.raises(ValueError, match=repr(content_type)):
         OLLAMA.reply(content_type)
+
+
+@pytest.mark.parametrize("empty", [b"null", b"[]", b'{"message": []}', b'{"message": {}}'])
+def test_line_without_content_is_ignored(empty: bytes) -> None:
+    data = body(said("Hi")) + empty + b"\n" + body(done(done_reason="stop"))
+    assert checked(data, "Hi").finish == Finish("stop")
+
+
+def test_reason_ends_a_reply_without_done() -> None:
+    last = {"message": {"content": "!"}, "done_reason": "stop", "eval_count": 2}
+    assert deltas(body(said("Hi"), last), "Hi!")[-2:] == [Usage(0, 2), Finish("stop")]
+
+
+def test_message_has_all_that_the_service_said() -> None:
+    calls = [{"function": {"name": "now", "arguments": {"zone": 1}}}, {"function": {"name": "at"}}]
+    data = body(
+        said("", thinking="H"),
+        said("", thinking="m", signature="c2ln"),
+        said("Hi", tool_calls=calls[:1]),
+        said("!", tool_calls=calls[1:]),
+        done(done_reason="stop"),
+    )
+    (message,) = checked(data, "Hi!").messages
+    assert message == {
+        "role": "assistant",
+        "content": "Hi!",
+        "thinking": "Hm",
+        "signature": "c2ln",
+        "tool_calls": calls,
+    }
+    results = [OLLAMA.tool_result(call, 12) for call in checked(data, "Hi!").tool_calls]
+    assert results[0] == {"role": "tool", "tool_name": "now", "content": "12"}
+    messages = [{"role": "user", "content": "What?"}, message, *results]
+    assert sent(messages)["messages"] == messages
+    with pytest.raises(ValueError, match="got a result for 'now'"):
+        sent(results)
+
+
+def test_reply_at_the_limit_has_no_call() -> None:
+    data = body(said("Hi", tool_calls=[{"function": {"name": "now"}}]), done(done_reason="length"))
+    outcome = checked(data, "Hi")
+    assert (outcome.tool_calls, outcome.finish) == ((), Finish("length", "length"))
+    assert outcome.messages == ({"role": "assistant", "content": "Hi"},)
+
+
+def test_one_object_in_place_of_a_stream_is_understood() -> None:
+    whole = json.dumps(done("Hi", done_reason="stop", eval_count=2), indent=2).encode()
+    outcome = check(OLLAMA, whole, text="Hi", content_type="application/json")
+    assert outcome.deltas == (Text("Hi"), Usage(0, 2), Finish("stop"))
+    outcome = receive(OLLAMA, [b'{"detail": "no"}'], content_type="application/json")
+    assert isinstance(outcome.error, BackendError)
+    assert outcome.error.payload == {"detail": "no"}
 
 
 def test_max_event_size_is_that_of_a_line() -> None:

@@ -13,16 +13,19 @@ from sseparse_backends import (
     BackendError,
     Delta,
     Finish,
+    FinishKind,
     OpenAI,
     Reasoning,
     Text,
     ToolCall,
+    ToolCallPiece,
     Usage,
 )
-from sseparse_backends.testing import Outcome, check
+from sseparse_backends.testing import Outcome, check, receive
 
+OPENAI = OpenAI()
 # mypy checks it against the protocol.
-OPENAI: Backend = OpenAI()
+BACKEND: Backend = OPENAI
 
 NULLS = dict.fromkeys(["content", "refusal", "reasoning", "reasoning_content", "tool_calls"])
 
@@ -61,10 +64,19 @@ def reply(body: bytes, text: str = "Hi", **options: Any) -> Outcome:
 
 
 def deltas(*events: bytes, text: str = "") -> list[Delta]:
-    """The deltas of a complete reply with these events, without Finish."""
+    """The deltas of a complete reply with these events, without pieces of calls and Finish."""
     *before, finish = reply(b"".join([*events, STOP, DONE]), text).deltas
-    assert finish == Finish("stop")
-    return before
+    calls = any(isinstance(delta, ToolCall) for delta in before)
+    assert finish == Finish("stop", "tool_calls" if calls else "stop")
+    return [delta for delta in before if not isinstance(delta, ToolCallPiece)]
+
+
+def message(*events: bytes, finish: str = "stop") -> Any:
+    """The only message of a complete reply with these events, and the message of a whole one."""
+    outcome = receive(OPENAI, [*events, chunk(finish), DONE])
+    assert outcome.error is None
+    (whole,) = outcome.messages
+    return whole
 
 
 def sent(messages: Any = "Hi", *, backend: OpenAI | None = None, **options: Any) -> dict[str, Any]:
@@ -202,10 +214,29 @@ def test_refusal_is_text() -> None:
     assert deltas(chunk(refusal="No", content=None), text="No") == [Text("No")]
 
 
-def test_only_the_first_choice_is_read() -> None:
+def test_choice_that_came_first_is_read_whatever_its_index() -> None:
     choices = [{"index": index, "delta": {"content": str(index)}} for index in (1, 0)]
-    end = event({"choices": [{"index": 1, "delta": {}, "finish_reason": "length"}]})
-    assert deltas(event({"choices": choices}), end, text="0") == [Text("0")]
+    ends = [
+        event({"choices": [{"index": index, "delta": {}, "finish_reason": reason}]})
+        for index, reason in ((0, "length"), (1, "stop"))
+    ]
+    body = b"".join([event({"choices": choices}), *ends, DONE])
+    assert reply(body, "1").deltas == (Text("1"), Finish("stop"))
+
+
+def test_choice_that_begins_with_its_role_is_another_one() -> None:
+    roles = [{"index": index, "delta": {"role": "assistant"}} for index in (0, 1)]
+    texts = [{"index": index, "delta": {"content": str(index)}} for index in (0, 1)]
+    events = [event({"choices": [choice]}) for choice in [*roles, *texts]]
+    assert deltas(*events, text="0") == [Text("0")]
+
+
+def test_index_that_counts_the_pieces_is_one_choice() -> None:
+    delta = [{"role": "assistant", "content": "One"}, {"content": " two"}, {"content": " three"}]
+    events = [
+        event({"choices": [{"index": number, "delta": each}]}) for number, each in enumerate(delta)
+    ]
+    assert deltas(*events, text="One two three") == [Text("One"), Text(" two"), Text(" three")]
 
 
 @pytest.mark.parametrize(
@@ -241,7 +272,13 @@ def test_error_after_the_reason_is_an_error_still() -> None:
 
 
 @pytest.mark.parametrize(
-    "data", [b"{", b"Hi", b"[]", b'{"choices": 7}', b'{"choices": [{"delta": {"content": 7}}]}']
+    "data",
+    [
+        *(b"{", b"Hi", b"7", b'"Hi"', b'{"choices": 7}', b'{"choices": ["Hi"]}'),
+        *(b'{"choices": [{"delta": "Hi"}]}', b'{"choices": [{"delta": 7}]}'),
+        b'{"choices": [{"delta": {"content": {"a": 1}}}]}',
+        b'{"choices": [{"delta": {"content": true}}]}',
+    ],
 )
 def test_damaged_chunk_is_invalid_json(data: bytes) -> None:
     error = reply(HI + b"data: " + data + b"\n\n" + STOP + DONE, raises=InvalidJSON).error
@@ -249,12 +286,339 @@ def test_damaged_chunk_is_invalid_json(data: bytes) -> None:
     assert error.line == data
 
 
+@pytest.mark.parametrize(
+    ("pieces", "expected"),
+    [
+        # A server that makes a new ID for each piece.
+        (
+            [
+                *(call(0, "a", name="f"), call(0, "b", name="", arguments='{"x":')),
+                *(call(0, "c"), call(0, arguments=" 1}")),
+            ],
+            ToolCall(0, "a", "f", '{"x": 1}'),
+        ),
+        ([call(0, "a", name="edit_"), call(0, name="file")], ToolCall(0, "a", "edit_file", "{}")),
+        (
+            [call(0, "a", name="f", arguments="{}"), call(0, "a", name="f", arguments='{"x": 1}')],
+            ToolCall(0, "a", "f", '{"x": 1}'),
+        ),
+        (
+            [chunk(tool_calls=[{"index": "0", "id": 7, "function": {"name": 8, "arguments": {}}}])],
+            ToolCall(0, "7", "8", "{}"),
+        ),
+        (
+            [chunk(tool_calls={"id": "a", "function": {"name": "f", "arguments": {"x": "é"}}})],
+            ToolCall(0, "a", "f", '{"x": "é"}'),
+        ),
+        (
+            [
+                chunk(function_call={"name": "f", "arguments": '{"x":'}),
+                chunk(function_call={"arguments": " 1}"}),
+            ],
+            ToolCall(0, "", "f", '{"x": 1}'),
+        ),
+        (
+            [
+                chunk(tool_calls=[{"index": 0, "id": "a", "type": "custom", "custom": custom}])
+                for custom in ({"name": "run", "input": "a b"}, {"input": "\nc"})
+            ],
+            ToolCall(0, "a", "run", "a b\nc", "custom"),
+        ),
+    ],
+    ids=["ids", "fragments", "placeholder", "odd", "object", "function-call", "custom"],
+)
+def test_call_may_be_sent_in_other_ways(pieces: list[bytes], expected: ToolCall) -> None:
+    assert deltas(*pieces) == [expected]
+
+
+def test_pieces_of_calls_come_as_they_arrive() -> None:
+    body = [call(3, "a", name="f"), call(3, arguments="{"), call(3, arguments="}"), STOP, DONE]
+    assert reply(b"".join(body), "").deltas == (
+        *(ToolCallPiece(0, "a", "f"), ToolCallPiece(0, "", "", "{")),
+        *(ToolCallPiece(0, "", "", "}"), ToolCall(0, "a", "f", "{}")),
+        Finish("stop", "tool_calls"),
+    )
+
+
+@pytest.mark.parametrize(("reason", "kind"), [("length", "length"), ("content_filter", "filter")])
+def test_call_that_a_limit_may_have_cut_is_none(reason: str, kind: FinishKind) -> None:
+    pieces = [call(0, "a", name="f", arguments='{"x": 1}'), call(1, "b", name="g")]
+    outcome = reply(b"".join([HI, *pieces, chunk(reason), DONE]))
+    assert (outcome.tool_calls, outcome.finish) == ((), Finish(reason, kind))
+    assert outcome.messages == ({"role": "assistant", "content": "Hi"},)
+
+
+def test_arguments_that_are_no_json_are_an_error_that_names_the_call() -> None:
+    body = HI + call(0, "a", name="f", arguments='{"x"') + STOP + DONE
+    error = reply(body, raises=InvalidJSON).error
+    assert isinstance(error, InvalidJSON)
+    assert str(error).startswith("the arguments of tool call 0, f, must be JSON: ")
+    assert error.data == b'{"x"'
+
+
+@pytest.mark.parametrize(
+    ("reason", "kind"),
+    [
+        ("stop", "stop"),
+        ("eos", "stop"),
+        ("length", "length"),
+        ("tool_calls", "tool_calls"),
+        ("content_filter", "filter"),
+        ("insufficient_system_resource", "other"),
+    ],
+)
+def test_reason_has_a_kind(reason: str, kind: FinishKind) -> None:
+    assert reply(HI + chunk(reason) + DONE).finish == Finish(reason, kind)
+
+
+@pytest.mark.parametrize(
+    ("usage", "expected"),
+    [
+        ({"prompt_tokens": 9, "completion_tokens": 5, "prompt_cache_hit_tokens": 4}, (9, 5, 4, 0)),
+        (
+            {
+                **USAGE,
+                "prompt_tokens_details": {"cached_tokens": 8},
+                "completion_tokens_details": {"reasoning_tokens": 3},
+            },
+            (9, 5, 8, 3),
+        ),
+        # The total says whether the reasoning is among the completion, as in xAI's it is not.
+        (
+            {
+                "prompt_tokens": 9,
+                "completion_tokens": 5,
+                "total_tokens": 34,
+                "completion_tokens_details": {"reasoning_tokens": 20},
+            },
+            (9, 25, 0, 20),
+        ),
+        ({"prompt_tokens": "9", "completion_tokens": -5, "prompt_tokens_details": 7}, None),
+        ("", None),
+        ({}, None),
+    ],
+)
+def test_usage_has_one_meaning(usage: Any, expected: tuple[int, ...] | None) -> None:
+    outcome = reply(HI + STOP + event({"choices": [], "usage": usage}) + DONE)
+    assert outcome.usage == (None if expected is None else Usage(*expected))
+
+
+# What goes back.
+
+
+def test_message_has_the_text_and_all_other_fields() -> None:
+    fields = {"annotations": [{"type": "url_citation", "url_citation": {"url": "u"}}]}
+    assert message(HI, chunk(content="!", refusal=None), chunk(**fields)) == {
+        "role": "assistant",
+        "content": "Hi!",
+        **fields,
+    }
+
+
+def test_message_has_the_calls_with_their_extra_fields() -> None:
+    extra = {"google": {"thought_signature": "c2ln"}}
+    first = {"index": 0, "id": "a", "type": "function", "function": {"name": "f"}}
+    pieces = [chunk(tool_calls=[{**first, "extra_content": extra}]), call(0, arguments="{}")]
+    function = {"name": "f", "arguments": "{}"}
+    assert message(*pieces, finish="tool_calls") == {
+        "role": "assistant",
+        "content": None,
+        "tool_calls": [
+            {"id": "a", "type": "function", "function": function, "extra_content": extra}
+        ],
+    }
+
+
+def test_message_keeps_reasoning_with_its_details() -> None:
+    def details(index: int, **fields: Any) -> bytes:
+        return chunk(reasoning_details=[{"index": index, "format": "x-v1", **fields}])
+
+    pieces = [
+        details(0, type="reasoning.text", text="Let "),
+        details(0, type="reasoning.text", text="me see"),
+        details(0, type="reasoning.text", signature="c2ln"),
+        details(0, type="reasoning.encrypted", data="b3BhcXVl"),
+    ]
+    thought = chunk(reasoning_content="Let me see")
+    assert message(*pieces, thought, HI) == {
+        "role": "assistant",
+        "content": "Hi",
+        "reasoning_content": "Let me see",
+        "reasoning_details": [
+            {
+                "index": 0,
+                "format": "x-v1",
+                "type": "reasoning.text",
+                "text": "Let me see",
+                "signature": "c2ln",
+            },
+            {"index": 0, "format": "x-v1", "type": "reasoning.encrypted", "data": "b3BhcXVl"},
+        ],
+    }
+
+
+def test_message_keeps_parts_refusal_images_and_the_id_of_audio() -> None:
+    parts = [
+        chunk(content=[{"type": "thinking", "thinking": [{"type": "text", "text": "H"}]}]),
+        chunk(content=[{"type": "thinking", "thinking": [{"type": "text", "text": "m"}]}]),
+        chunk(content=[{"type": "text", "text": "Hi"}, {"type": "reference", "ids": [1]}]),
+    ]
+    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}, "index": 0}
+    others = chunk(refusal="No", images=[image], audio={"id": "a1", "data": "AA=="})
+    assert message(*parts, others) == {
+        "role": "assistant",
+        "content": [
+            {"type": "thinking", "thinking": [{"type": "text", "text": "Hm"}]},
+            {"type": "text", "text": "Hi"},
+            {"type": "reference", "ids": [1]},
+        ],
+        "refusal": "No",
+        "images": [image],
+        "audio": {"id": "a1"},
+    }
+
+
+def test_message_of_the_older_function_call_goes_back_in_its_shape() -> None:
+    piece = chunk(function_call={"name": "f", "arguments": "{}"})
+    assert message(piece, finish="function_call") == {
+        "role": "assistant",
+        "content": None,
+        "function_call": {"name": "f", "arguments": "{}"},
+    }
+    result = OPENAI.tool_result(ToolCall(0, "", "f", "{}"), {"n": 1})
+    assert result == {"role": "function", "name": "f", "content": '{"n":1}'}
+
+
+def test_second_turn_has_the_reply_and_the_results() -> None:
+    outcome = receive(OPENAI, [call(0, "a", name="f", arguments="{}"), chunk("tool_calls"), DONE])
+    service = OpenAI(base_url="http://127.0.0.1")
+    messages = [{"role": "user", "content": "Hi"}, *outcome.messages]
+    messages += [service.tool_result(call, "Sunny") for call in outcome.tool_calls]
+    assert sent(messages, backend=service)["messages"] == [
+        {"role": "user", "content": "Hi"},
+        {
+            "role": "assistant",
+            "content": None,
+            "tool_calls": [
+                {"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+            ],
+        },
+        {"role": "tool", "tool_call_id": "a", "content": "Sunny"},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("output", "content"),
+    [
+        ("Sunny", "Sunny"),
+        ([{"type": "text", "text": "Sunny"}], [{"type": "text", "text": "Sunny"}]),
+        ([1, "é"], '[1,"é"]'),
+        (None, "null"),
+    ],
+)
+def test_result_is_text_or_parts_or_json(output: Any, content: Any) -> None:
+    assert OPENAI.tool_result(ToolCall(0, "a", "f"), output)["content"] == content
+    with pytest.raises(ValueError, match="must be JSON values"):
+        OPENAI.tool_result(ToolCall(0, "a", "f"), float("nan"))
+
+
+@pytest.mark.parametrize(
+    ("messages", "words"),
+    [
+        ([{"role": "tool", "tool_call_id": "b", "content": "Sunny"}], "got a result for 'b'"),
+        ([{"role": "user", "parts": [{"text": "Hi"}]}], "the shape of OpenAI's, got one with 'p"),
+        ([{"role": "user", "content": [{"type": "tool_result"}]}], "got one with 'tool_result'"),
+        ([{"type": "function_call_output", "output": ""}], "got one with 'function_call_output'"),
+    ],
+)
+def test_messages_that_the_service_would_refuse_are_a_value_error(
+    messages: list[dict[str, Any]], words: str
+) -> None:
+    with pytest.raises(ValueError, match=f"^messages must have .*{words}"):
+        sent(messages)
+
+
+def test_id_and_model_are_those_of_the_chunks() -> None:
+    answer = OPENAI.reply("text/event-stream")
+    assert (answer.id, answer.served_model) == (None, None)
+    for item in answer.decoder.feed(event({"id": "c1", "model": "gpt-5-mini-2026", "choices": []})):
+        assert list(answer.interpret(item)) == []
+    assert (answer.id, answer.served_model) == ("c1", "gpt-5-mini-2026")
+
+
+WHOLE = {
+    "id": "c1",
+    "object": "chat.completion",
+    "model": "tiny",
+    "choices": [
+        {
+            "index": 0,
+            "message": {
+                "role": "assistant",
+                "content": "Hi",
+                "tool_calls": [
+                    {"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+                ],
+            },
+            "finish_reason": "tool_calls",
+        }
+    ],
+    "usage": USAGE,
+}
+
+
+def test_one_object_in_place_of_a_stream_is_understood() -> None:
+    body = json.dumps(WHOLE, indent=2).encode()
+    outcome = check(OPENAI, body, text="Hi", content_type="application/json")
+    assert (outcome.usage, outcome.finish) == (Usage(9, 5), Finish("tool_calls", "tool_calls"))
+    assert outcome.tool_calls == (ToolCall(0, "a", "f", "{}"),)
+    assert list(outcome.messages) == [WHOLE["choices"][0]["message"]]  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    "whole", [{"error": OVERLOADED}, {"detail": "no such model"}, {"choices": []}]
+)
+def test_object_that_is_no_reply_is_an_error_of_the_service(whole: dict[str, Any]) -> None:
+    outcome = receive(OPENAI, [json.dumps(whole).encode()], content_type="application/json")
+    assert isinstance(outcome.error, BackendError)
+    assert outcome.error.payload == whole.get("error", whole)
+
+
+@pytest.mark.parametrize("size", [1, 2])
+def test_last_event_needs_no_blank_line(size: int) -> None:
+    assert receive(OPENAI, [(HI + STOP)[:-size]]).finish == Finish("stop")
+    assert isinstance(receive(OPENAI, [(HI + ERROR)[:-size]]).error, BackendError)
+    assert isinstance(receive(OPENAI, [(HI + STOP)[:-3]]).error, IncompleteStream)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        b'{"error": {"code": 503}}',
+        b'{\n  "error": {\n    "code": 503\n  }\n}\n',
+        b'[{"error": {"code": 503}}]',
+        b'[\n{"error":\n {"code": 503}}\n]\n',
+        b'data: [{"error": {"code": 503}}]\n\n',
+    ],
+)
+def test_error_may_stand_outside_of_data_or_in_an_array(error: bytes) -> None:
+    for start in (b"", HI, HI + STOP):
+        outcome = receive(OPENAI, [start + error])
+        assert isinstance(outcome.error, BackendError)
+        assert outcome.error.payload == {"code": 503}
+
+
+def test_comment_in_data_and_events_without_blank_lines_are_read() -> None:
+    lines = [b"data: : keep-alive\n\n", HI[:-1], chunk(content="!")[:-1], STOP[:-1], DONE]
+    assert receive(OPENAI, [b"".join(lines)]).deltas == (Text("Hi"), Text("!"), Finish("stop"))
+
+
 def test_event_beyond_the_limit_is_refused() -> None:
     backend = OpenAI(max_event_size=len(HI))
     check(backend, HI + chunk(content="x" * 99) + DONE, text="Hi", raises=EventTooLarge)
 
 
-@pytest.mark.parametrize("content_type", ["application/json", "application/x-ndjson", ""])
+@pytest.mark.parametrize("content_type", ["application/x-ndjson", "text/html", "text/plain"])
 def test_other_media_type_is_a_value_error(content_type: str) -> None:
     with pytest.raises(ValueError, match="text/event-stream"):
         OPENAI.reply(content_type)
@@ -309,6 +673,10 @@ def test_usage_need_not_be_asked_for() -> None:
         ("http://127.0.0.1:8000/v1", "http://127.0.0.1:8000/v1/chat/completions"),
         ("http://127.0.0.1:8000/v1/", "http://127.0.0.1:8000/v1/chat/completions"),
         ("https://[::1]", "https://[::1]/chat/completions"),
+        (
+            "https://bedrock-runtime.eu-west-1.amazonaws.com/openai/v1",
+            "https://bedrock-runtime.eu-west-1.amazonaws.com/openai/v1/chat/completions",
+        ),
         ("https://proxy/v1?tenant=a%20b", "https://proxy/v1/chat/completions?tenant=a%20b"),
     ],
 )

@@ -20,7 +20,10 @@ ROOT = Path(__file__).parents[2]
 SCRIPTS = "Scripts" if sys.platform == "win32" else "bin"
 
 
-OWN = ["anthropic", "cohere", "darkai", "gemini", "ollama", "openai", "openai-responses"]
+OWN = [
+    *("anthropic", "cohere", "darkai", "gemini", "gemini-interactions"),
+    *("ollama", "openai", "openai-responses"),
+]
 
 
 @pytest.fixture

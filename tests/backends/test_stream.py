@@ -235,8 +235,10 @@ async def test_cut_after_every_byte_is_incomplete_until_the_stream_end_is_comple
     async with serve(answer(cut)) as server:
         for position in range(len(BODY) + 1):
             texts, error = await collect(ask(transport, server))
-            assert texts == TEXTS[: BODY[:position].count(b"\n\n")]
-            if position == len(BODY):
+            # Where the body ends well, the last event need not have its blank line.
+            seen = position + 2 if framing is _closing else position
+            assert texts == TEXTS[: BODY[:seen].count(b"\n\n")]
+            if seen >= len(BODY):
                 assert error is None
                 continue
             assert isinstance(error, IncompleteStream)
@@ -353,7 +355,8 @@ async def test_refusal_is_raised_on_entering_with_the_words_of_the_service(
         assert isinstance(error.__cause__, ValueError) == (status == 200)
         assert error.headers["content-type"] == content_type
         assert error.headers["x-request-id"] == "7"
-        assert said in str(error)
+        assert said.replace("<h1>", "").replace("</h1>", "") in str(error)  # without its tags
+        assert server.url in str(error)
         await server.until_open(0)
 
 

@@ -45,11 +45,11 @@ from tests.support.servers import event as darkai_event
 NDJSON = "application/x-ndjson"
 
 
-class ParrotReply:
+class ParrotReply(Reply[Any]):
     """A correct reply. The classes below have one fault each."""
 
     def __init__(self) -> None:
-        self.decoder: Decoder[Any] = SSEDecoder()
+        self.decoder = SSEDecoder()
 
     def interpret(self, event: Any, /) -> Iterator[Delta]:
         match self.value(event):
@@ -99,13 +99,13 @@ def said(*values: Any) -> bytes:
 
 
 WORDS = [{"thought": "A seed?"}, {"word": "Pretty"}, {"word": " Polly"}]
-ENDING = [{"call": "feed"}, {"usage": [1, 2]}, {"done": "stop"}]
+ENDING = [{"usage": [1, 2]}, {"call": "feed"}, {"done": "stop"}]
 BODY = said(*WORDS, *ENDING)
 ERROR = said({"error": "no seed"})
 WORD = [ServerSentEvent(data='{"word": ""}')]
 DELTAS = (
     *(Reasoning("A seed?"), Text("Pretty"), Text(" Polly")),
-    *(ToolCall(0, name="feed"), Usage(1, 2), Finish("stop")),
+    *(Usage(1, 2), ToolCall(0, name="feed"), Finish("stop")),
 )
 
 
@@ -287,8 +287,40 @@ class Absent(ParrotReply):
         return None
 
 
-class Endless(ParrotReply):
-    end = None  # type: ignore[assignment]
+class Plain:
+    decoder: Decoder[Any] = SSEDecoder()
+
+
+class EarlyCall(ParrotReply):
+    def interpret(self, event: Any, /) -> Iterator[Delta]:
+        for delta in super().interpret(event):
+            yield from [ToolCall(0, name="feed")] * isinstance(delta, Usage)
+            if not isinstance(delta, ToolCall):
+                yield delta
+
+
+class BytesMessage(ParrotReply):
+    @property
+    def messages(self) -> Any:
+        return [{"content": b"Pretty Polly"}]
+
+
+class StrMessage(ParrotReply):
+    @property
+    def messages(self) -> Any:
+        return ["Pretty Polly"]
+
+
+class CountedMessage(ParrotReply):
+    number = 0
+
+    def interpret(self, event: Any, /) -> Iterator[Delta]:
+        CountedMessage.number += 1
+        return super().interpret(event)
+
+    @property
+    def messages(self) -> Any:
+        return [{"content": self.number}]
 
 
 class SharedDecoder(ParrotReply):
@@ -422,7 +454,7 @@ class SharedNotes(ParrotReply):
         ),
         pytest.param(
             changing(lambda delta: [delta.text if is_text(delta) else delta]),
-            "deltas must be Text, Reasoning, ToolCall, Usage or Finish, got 'Pretty'",
+            "ToolCallPiece, ToolCall, Usage or Finish, got 'Pretty'",
             id="str-for-text",
         ),
         pytest.param(
@@ -431,11 +463,19 @@ class SharedNotes(ParrotReply):
             id="none-for-no-deltas",
         ),
         pytest.param(
-            changing(lambda delta: [ToolCall(1) if isinstance(delta, ToolCall) else delta]),
-            r"tool calls must be numbered from 0, got \[1\]",
-            id="calls-from-1",
+            changing(lambda delta: [delta, delta] if isinstance(delta, ToolCall) else [delta]),
+            r"tool calls must be numbered in their order, got \[0, 0\]",
+            id="calls-of-one-number",
         ),
-        pytest.param(Endless, r"the reply must have a method end\(\); it returns", id="no-end"),
+        pytest.param(Plain, r"reply\(\) must return a Reply, got <", id="no-reply"),
+        pytest.param(
+            EarlyCall, "tool calls must come right before Finish", id="call-before-the-usage"
+        ),
+        pytest.param(BytesMessage, "must be a list of JSON objects, got", id="bytes-message"),
+        pytest.param(StrMessage, "must be a list of objects, got", id="str-message"),
+        pytest.param(
+            CountedMessage, "the messages of a second reply are not those", id="shared-message"
+        ),
         pytest.param(SharedDecoder, "two replies share a decoder", id="shared-decoder"),
         pytest.param(
             SharedMemory,

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sseparse_backends import ToolCall
+from sseparse_backends import ToolCall, ToolCallPiece
 from sseparse_backends._tool_calls import ToolCalls
 
 
-def put_together(*pieces: tuple[int | None, str | None, str | None, str | None]) -> list[ToolCall]:
+def put_together(*pieces: tuple[int | None, str, str, str]) -> list[ToolCall]:
     calls = ToolCalls()
     for piece in pieces:
         calls.add(*piece)
@@ -30,20 +30,20 @@ B = ToolCall(1, "b", "time", "{}")
         ([], []),
         ([(0, "a", "weather", '{"city": "Rome"}')], [A]),
         (
-            [(0, "a", "weather", None), (0, None, None, '{"city":'), (0, None, None, ' "Rome"}')],
+            [(0, "a", "weather", ""), (0, "", "", '{"city":'), (0, "", "", ' "Rome"}')],
             [A],
         ),
         ([(0, "a", "weather", '{"city":'), (0, "a", "weather", ' "Rome"}')], [A]),
         ([(0, "", "", '{"city":'), (0, "a", "weather", ' "Rome"}')], [A]),
-        ([(None, "a", "weather", '{"city":'), (None, None, None, ' "Rome"}')], [A]),
-        ([(None, "a", "weather", '{"city":'), (None, "a", None, ' "Rome"}')], [A]),
+        ([(None, "a", "weather", '{"city":'), (None, "", "", ' "Rome"}')], [A]),
+        ([(None, "a", "weather", '{"city":'), (None, "a", "", ' "Rome"}')], [A]),
         ([(7, "a", "weather", '{"city": "Rome"}'), (3, "b", "time", "{}")], [A, B]),
         ([(0, "a", "weather", '{"city": "Rome"}'), (0, "b", "time", "{}")], [A, B]),
         ([(None, "a", "weather", '{"city": "Rome"}'), (None, "b", "time", "{}")], [A, B]),
         # A first piece without an index belongs to the next piece with one, with or without ID.
-        ([(None, "a", "weather", '{"city":'), (0, None, None, ' "Rome"}')], [A]),
-        ([(None, "a", "weather", '{"city":'), (0, "a", None, ' "Rome"}')], [A]),
-        ([(1, "a", "weather", '{"city":'), (0, "a", None, ' "Rome"}')], [A]),
+        ([(None, "a", "weather", '{"city":'), (0, "", "", ' "Rome"}')], [A]),
+        ([(None, "a", "weather", '{"city":'), (0, "a", "", ' "Rome"}')], [A]),
+        ([(1, "a", "weather", '{"city":'), (0, "a", "", ' "Rome"}')], [A]),
         (
             [(0, "a", "f", "{}"), (1, "a", "g", "{}")],
             [ToolCall(i, "a", "fg"[i], "{}") for i in (0, 1)],
@@ -51,61 +51,105 @@ B = ToolCall(1, "b", "time", "{}")
         ([(None, "a", "weather", '{"city": "Rome"}'), (1, "b", "time", "{}")], [A, B]),
         # Without an ID, a new name starts a call, and the same name continues it.
         (
-            [(0, None, "f", '{"a": 1}'), (0, None, "g", "{}")],
+            [(0, "", "f", '{"a": 1}'), (0, "", "g", "{}")],
             [ToolCall(0, "", "f", '{"a": 1}'), ToolCall(1, "", "g", "{}")],
         ),
-        ([(0, None, "f", '{"a":'), (0, None, "f", ' "}"}')], [ToolCall(0, "", "f", '{"a": "}"}')]),
+        ([(0, "", "f", '{"a":'), (0, "", "f", ' "}"}')], [ToolCall(0, "", "f", '{"a": "}"}')]),
         (
-            [(0, "a", "weather", '{"city":'), (1, "b", "time", "{}"), (0, None, None, ' "Rome"}')],
+            [(0, "a", "weather", '{"city":'), (1, "b", "time", "{}"), (0, "", "", ' "Rome"}')],
             [A, B],
         ),
         (
-            [(0, "a", "weather", '{"city":'), (0, "b", "time", "{}"), (0, "a", None, ' "Rome"}')],
+            [(0, "a", "weather", '{"city":'), (0, "b", "time", "{}"), (0, "a", "", ' "Rome"}')],
             [A, B],
         ),
         (
-            [(None, None, "weather", "{}"), (None, None, "weather", "{}")],
+            [(None, "", "weather", "{}"), (None, "", "weather", "{}")],
             [ToolCall(0, "", "weather", "{}"), ToolCall(1, "", "weather", "{}")],
         ),
         (
-            [(None, None, None, '{"city":'), (None, None, "weather", ' "Rome"}')],
+            [(None, "", "", '{"city":'), (None, "", "weather", ' "Rome"}')],
             [ToolCall(0, "", "weather", '{"city": "Rome"}')],
         ),
-        ([(0, "b", "time", None)], [ToolCall(0, "b", "time", "{}")]),
+        ([(0, "b", "time", "")], [ToolCall(0, "b", "time", "{}")]),
         # A piece with a call's ID and another index moves the call to that index.
         (
-            [(0, "a", "weather", None), (1, "a", None, '{"city":'), (1, None, None, ' "Rome"}')],
+            [(0, "a", "weather", ""), (1, "a", "", '{"city":'), (1, "", "", ' "Rome"}')],
             [A],
         ),
         # A call without an index does not adopt a piece with another name.
         (
-            [(None, None, "f", "{}"), (0, "b", "time", "{}")],
+            [(None, "", "f", "{}"), (0, "b", "time", "{}")],
             [ToolCall(0, "", "f", "{}"), B],
         ),
-        ([(None, None, "time", "{"), (0, "b", "time", "}")], [ToolCall(0, "b", "time", "{}")]),
+        ([(None, "", "time", "{"), (0, "b", "time", "}")], [ToolCall(0, "b", "time", "{}")]),
     ],
 )
 def test_calls_are_put_together(
-    pieces: list[tuple[int | None, str | None, str | None, str | None]], calls: list[ToolCall]
+    pieces: list[tuple[int | None, str, str, str]], calls: list[ToolCall]
 ) -> None:
     assert put_together(*pieces) == calls
 
 
-@pytest.mark.parametrize("whole", ['{"city": "Rome"}', "", None])
-def test_whole_arguments_take_the_place_of_the_pieces(whole: str | None) -> None:
-    calls = ToolCalls()
-    calls.add(0, "a", "weather", '{"city": "Rome"}')
-    calls.add(0, None, None, whole, whole=True)
-    assert calls.take() == [A]
+@pytest.mark.parametrize(
+    ("pieces", "arguments"),
+    [
+        (["{}", '{"city": "Rome"}'], '{"city": "Rome"}'),
+        (["{}", '{"city":', ' "Rome"}'], '{"city": "Rome"}'),
+        (['{"city":', ' "Rome"}', '{"city": "Rome"}'], '{"city": "Rome"}'),
+        (['{"city": "Rome"}\n', ' {"city": "Bari"}'], '{"city": "Bari"}'),
+        (['{"city": "Rome"}', ""], '{"city": "Rome"}'),
+        (["", ""], "{}"),
+        # Arguments that are no objects are no repetition.
+        (["1", "2"], "12"),
+        (['{"a": 1}', "x"], '{"a": 1}x'),
+        (['{"a": {}', "{}"], '{"a": {}{}'),
+    ],
+)
+def test_last_of_several_objects_counts(pieces: list[str], arguments: str) -> None:
+    call = ToolCall(0, "a", "weather", arguments)
+    assert put_together(*((0, "a", "weather", piece) for piece in pieces)) == [call]
 
 
-def test_calls_are_taken_once() -> None:
+def test_arguments_of_a_custom_tool_are_any_text() -> None:
     calls = ToolCalls()
-    calls.add(0, "a", "weather", '{"city": "Rome"}')
-    assert calls.take() == [A]
-    assert calls.take() == []
-    calls.add(0, None, "weather", None)
-    assert calls.take() == [ToolCall(0, "", "weather", "{}")]
+    calls.add(0, "a", "run", "{}{}", kind="custom")
+    assert calls.take() == [ToolCall(0, "a", "run", "{}{}", "custom")]
+
+
+@pytest.mark.parametrize("names", [["get_we", "ather"], ["get_weather", "get_weather"]])
+def test_name_may_come_in_fragments_or_again(names: list[str]) -> None:
+    pieces = [(0, "a" if number == 0 else "", name, "") for number, name in enumerate(names)]
+    assert put_together(*pieces, (0, "", "", "{}")) == [ToolCall(0, "a", "get_weather", "{}")]
+
+
+def test_new_id_without_a_name_goes_on_with_the_call_of_its_index() -> None:
+    pieces = [(0, "a", "weather", '{"city":'), (0, "b", "", ' "Ro'), (0, "c", "", 'me"}')]
+    assert put_together(*pieces) == [A]
+
+
+def test_pieces_are_numbered_like_their_calls() -> None:
+    calls = ToolCalls()
+    pieces = [
+        calls.add(7, "a", "weather"),
+        calls.add(3, "b", "time", "{}"),
+        calls.add(7, "", "", '{"city": "Rome"}'),
+    ]
+    assert pieces == [
+        ToolCallPiece(0, "a", "weather"),
+        ToolCallPiece(1, "b", "time", "{}"),
+        ToolCallPiece(0, "", "", '{"city": "Rome"}'),
+    ]
+    assert calls.take() == [A, B]
+
+
+def test_items_have_all_the_fields_of_their_pieces() -> None:
+    calls = ToolCalls()
+    calls.add(0, "a", "f", item={"index": 0, "id": "a", "extra": {"signature": "s"}})
+    calls.add(0, "", "", "{}", item={"index": 0, "function": {"arguments": "{}", "strict": True}})
+    function = {"name": "f", "arguments": "{}", "strict": True}
+    item = {"id": "a", "type": "function", "function": function, "extra": {"signature": "s"}}
+    assert calls.items() == [item]
 
 
 @st.composite
@@ -114,7 +158,7 @@ def calls_in_pieces(draw: st.DrawFn) -> tuple[list[ToolCall], list[list[str]]]:
     calls: list[ToolCall] = []
     pieces: list[list[str]] = []
     for index in range(draw(st.integers(1, 4))):
-        arguments = draw(st.text('{}":\\ é漢', min_size=1, max_size=12))
+        arguments = draw(st.text('[]":\\ é漢', min_size=1, max_size=12))
         edges = draw(st.lists(st.integers(0, len(arguments)), max_size=4))
         calls.append(ToolCall(index, f"call_{index}", "tool", arguments))
         spans = pairwise([0, *sorted(edges), len(arguments)])
@@ -136,8 +180,8 @@ def test_calls_are_the_same_however_they_are_cut_and_mixed(
         *(
             (
                 call.index if indexed else None,
-                call.id if named or not indexed or number < len(calls) else None,
-                call.name if number < len(calls) else None,
+                call.id if named or not indexed or number < len(calls) else "",
+                call.name if number < len(calls) else "",
                 part,
             )
             for number, (call, part) in enumerate(parts)
@@ -153,7 +197,7 @@ def test_calls_are_the_same_however_they_are_cut_one_after_another(
     calls, pieces = drawn
     assert calls == put_together(
         *(
-            (index, None if number else call.id, None if number else call.name, part)
+            (index, "" if number else call.id, "" if number else call.name, part)
             for call, parts in zip(calls, pieces, strict=True)
             for number, part in enumerate(parts)
         )
@@ -166,8 +210,8 @@ def test_twenty_thousand_calls_are_found_without_a_search(with_index: bool, with
     calls = ToolCalls()
     for number in range(20_000):
         index = number if with_index else None
-        calls.add(index, f"call {number}" if with_id else None, "f", '{"n":')
-        calls.add(index, None, None, f"{number}}}")
+        calls.add(index, f"call {number}" if with_id else "", "f", '{"n":')
+        calls.add(index, "", "", f"{number}}}")
     taken = calls.take()
     assert len(taken) == 20_000
     assert taken[-1].arguments == '{"n":19999}'

@@ -26,13 +26,14 @@ OpenAI().request(5)  # incompatible type "int"
 OpenAI(include_usage="False")  # incompatible type "str"
 
 
-class Endless:
+class Plain:
     decoder: NDJSONDecoder[str]
     def interpret(self, event: str, /) -> Iterable[Delta]: return [Text(event)]
 
 
-class Lines(Endless):
-    def end(self) -> Iterable[Delta]: return ()
+class Lines(Reply[str]):
+    def __init__(self) -> None: self.decoder = NDJSONDecoder()
+    def interpret(self, event: str, /) -> Iterable[Delta]: return [Text(event)]
 
 
 class Parrot:
@@ -46,7 +47,7 @@ class Parrot:
 lines: Reply[str] = Lines()
 parrot: Backend = Parrot()
 numbers: Reply[int] = Lines()  # Incompatible types in assignment
-endless: Reply[Any] = Endless()  # Incompatible types in assignment
+plain: Reply[Any] = Plain()  # Incompatible types in assignment
 backend: Backend = OpenAI  # Incompatible types in assignment
 """
 

@@ -120,14 +120,17 @@ class TestStream:
     def test_a_refusal_is_one_line(self, served: Serve) -> None:
         server = served([head(404, "content-length: 7", content_type="text/plain"), b"no\x1b[31m"])
         result = run(server.url, "--quiet")
-        assert result.stderr == "Error: HTTP 404 (text/plain): no\N{REPLACEMENT CHARACTER}[31m\n"
+        assert result.stderr == (
+            f"Error: HTTP 404 (text/plain) from {server.url}: no\N{REPLACEMENT CHARACTER}[31m\n"
+        )
         assert result.exit_code == 1
 
     def test_a_refusal_can_be_a_passing_failure(self, served: Serve) -> None:
         refusal = [head(503, "content-length: 4", "retry-after: 0", content_type="text/plain")]
         server = served([GREETING, LAST_CHUNK], [*refusal, b"busy"], [NO_MORE])
         result = run(server.url, "--retry-status", "503", "--retry-status", "429")
-        assert "* not open: HTTP 503 (text/plain): busy; connecting again in " in result.stderr
+        refused = f"* not open: HTTP 503 (text/plain) from {server.url}: busy; connecting again in "
+        assert refused in result.stderr
         assert result.exit_code == 0
 
     def test_attempts_can_be_used_up(self, served: Serve) -> None:

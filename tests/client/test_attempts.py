@@ -11,6 +11,7 @@ import pytest
 from sseparse import LocalProtocolError, UnexpectedResponse
 from sseparse.client import Attempts, Limits, Policy, State
 from sseparse.client._attempts import MAX_REFUSED_BODY
+from sseparse.transports import Request
 from tests.support.policies import AGAIN, CLOSING, CUT, Scripted
 from tests.support.simulation import Simulation, data, end, lose, response
 
@@ -168,6 +169,31 @@ def test_refusal_has_status_headers_and_body(finish: Callable[[Any], Any]) -> No
     error = machine.error
     assert isinstance(error, UnexpectedResponse)
     assert (error.status, error.headers, error.body) == (404, {"x": "y"}, b"go away")
+    assert error.url == machine.request.url
+
+
+@pytest.mark.parametrize(
+    ("accept", "expected"),
+    [
+        (None, "an event stream"),
+        ("*/*", "an event stream"),
+        ("text/event-stream", "an event stream"),
+        ("application/json, text/event-stream", "an event stream"),
+        ("application/x-ndjson", "a JSON stream"),
+    ],
+)
+def test_refusal_names_the_kind_that_the_request_asks_for(
+    accept: str | None, expected: str
+) -> None:
+    policy = Scripted()
+    request = Request("GET", "http://h/", {} if accept is None else {"accept": accept})
+    policy.request = lambda: request  # type: ignore[method-assign]
+    machine = attempts(policy)
+    machine.receive_response(202, {"content-type": "text/html"})
+    end(machine)
+    assert str(machine.error) == (
+        f"not {expected}: an HTML page from http://h/ (HTTP 202): empty body"
+    )
 
 
 @pytest.mark.parametrize("size", [1, 1000, 65535, 65536, 65537, 200_000])

@@ -340,6 +340,9 @@ async def test_refusal_is_final_with_the_words_of_the_server(
         assert data == []
         assert isinstance(error, UnexpectedResponse)
         assert (error.status, error.body) == (status, b"go away")
+        assert error.url == server.url
+        start = "not an event stream: an HTML page" if status == 200 else f"HTTP {status} ("
+        assert str(error).startswith(start)
         assert error.headers["x-request-id"] == "7"
         assert error.headers["content-type"] == content_type
         await server.until_open(0)

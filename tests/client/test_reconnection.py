@@ -198,6 +198,8 @@ def test_closed_machine_delivers_nothing_and_keeps_its_id(way: str) -> None:
     [
         *("text/event-stream", "text/event-stream;", "Text/Event-Stream", " text/event-stream\t"),
         *("text/event-stream; charset=utf-8", "text/event-stream ;charset=latin1; x"),
+        # Two fields, as transports join them.
+        *("text/html, text/event-stream", "text/html; charset=utf-8, text/event-stream; x=y"),
     ],
 )
 def test_only_the_essence_of_a_media_type_counts(content_type: str) -> None:
@@ -226,6 +228,17 @@ def test_any_other_response_is_final_with_status_headers_and_words(
     assert machine.state is CLOSED
     assert isinstance(error, UnexpectedResponse)
     assert (error.status, error.headers, error.body) == (status, headers, b"go away")
+
+
+def test_response_without_a_content_type_is_final() -> None:
+    machine = reconnection()
+    machine.receive_response(200, {})
+    machine.receive_refusal(b"data: a")
+    assert machine.state is CLOSED
+    assert str(machine.error) == (
+        f"not an event stream: a response without a content type from {machine.request.url}: "
+        "data: a"
+    )
 
 
 def test_page_with_a_status_to_retry_is_retried_even_where_the_status_is_200() -> None:
@@ -551,7 +564,16 @@ def wait_after(retry_after: str | None, **options: Any) -> float:
     [
         *((None, 3.0), ("", 3.0), ("0", 3.0), ("2", 3.0), ("30", 30.0), (" 30\t", 30.0)),
         *(("59", 59.0), ("61", 60.0), ("9" * 5000, 60.0), ("0" * 5000 + "7", 7.0)),
-        *(("-30", 3.0), ("+30", 3.0), ("30.5", 30.5), ("30s", 3.0), ("1e1", 3.0), ("inf", 3.0)),
+        *(
+            ("-30", 3.0),
+            ("+30", 3.0),
+            ("30.5", 30.5),
+            ("3.4", 3.4),
+            ("1.4", 3.0),
+            ("30s", 3.0),
+            ("1e1", 3.0),
+            ("inf", 3.0),
+        ),
         *(("٣٠", 3.0), ("²", 3.0), ("soon", 3.0), ("30, 30", 3.0)),
         # The three formats of HTTP.
         ("Sun, 22 Nov 2026 12:00:40 GMT", 40.0),

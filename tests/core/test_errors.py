@@ -60,7 +60,23 @@ ERRORS: list[tuple[ProtocolError, dict[str, object], str]] = [
         },
         "HTTP 429 (text/plain): slow down",
     ),
-    (UnexpectedResponse(500, {}, b""), {}, "HTTP 500 (no content type): empty body"),
+    (
+        UnexpectedResponse(500, {}, b""),
+        {"retry_after": None, "url": "", "expected": "a stream"},
+        "HTTP 500 (no content type): empty body",
+    ),
+    (
+        UnexpectedResponse(
+            200,
+            {"content-type": "text/plain"},
+            b"no",
+            2.0,
+            "https://me:secret@h:80/v1?key=secret#secret",
+            "an event stream",
+        ),
+        {"url": "https://h:80/v1", "retry_after": 2.0, "expected": "an event stream"},
+        "not an event stream: text/plain from https://h:80/v1: no (retry after 2 seconds)",
+    ),
 ]
 
 
@@ -100,6 +116,7 @@ def test_attributes_and_message_survive(
     assert {name: getattr(twin, name) for name in attributes} == attributes
     assert str(twin) == message
     assert repr(twin) == repr(error)
+    assert "secret" not in repr(twin)
 
 
 def test_events_are_empty_until_a_decoder_fills_them() -> None:
@@ -132,9 +149,55 @@ def test_line_of_invalid_json_is_cut_and_the_data_of_an_event_kept(position: Any
     ],
 )
 def test_body_is_shown_in_short_and_cannot_steer_a_terminal(body: bytes, shown: str) -> None:
-    error = UnexpectedResponse(400, {"content-type": "text/html"}, body)
-    assert str(error) == f"HTTP 400 (text/html): {shown}"
-    assert error.body == body
+    for media_type in ("text/html", "text/plain"):
+        error = UnexpectedResponse(400, {"content-type": media_type}, body)
+        assert str(error) == f"HTTP 400 ({media_type}): {shown}"
+        assert error.body == body
+
+
+URL = "http://h/events"
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "start"),
+    [
+        (200, {"content-type": "text/html; a=b"}, f"not a stream: an HTML page from {URL}"),
+        (200, {"content-type": "application/xhtml+xml"}, f"not a stream: an HTML page from {URL}"),
+        (200, {"content-type": "Text/Plain"}, f"not a stream: text/plain from {URL}"),
+        (200, {"content-type": "text/html, text/plain"}, f"not a stream: text/plain from {URL}"),
+        (200, {}, f"not a stream: a response without a content type from {URL}"),
+        (200, {"content-type": ""}, f"not a stream: a response without a content type from {URL}"),
+        (206, {"content-type": "text/plain"}, f"not a stream: text/plain from {URL} (HTTP 206)"),
+        (101, {}, f"HTTP 101 (no content type) from {URL}"),
+        (404, {"content-type": "text/html;charset=utf-8"}, f"HTTP 404 (text/html) from {URL}"),
+        (404, {"content-type": "text/html, a/b"}, f"HTTP 404 (a/b) from {URL}"),
+    ],
+)
+def test_message_says_what_came_from_where(
+    status: int, headers: dict[str, str], start: str
+) -> None:
+    assert str(UnexpectedResponse(status, headers, b"no", None, URL)) == f"{start}: no"
+    there = f" from {URL}"
+    without = UnexpectedResponse(status, headers, b"no")
+    assert str(without) == f"{start.replace(there, '')}: no"
+    expected = UnexpectedResponse(status, headers, b"no", url=URL, expected="an event stream")
+    assert str(expected) == f"{start.replace('a stream', 'an event stream')}: no"
+
+
+def test_message_about_a_page_has_its_words_in_short() -> None:
+    page = b"<title>" + b"x" * 301 + b"</title>"
+    error = UnexpectedResponse(404, {"content-type": "text/html"}, page)
+    assert str(error) == f"HTTP 404 (text/html): {'x' * 300}…"
+    assert str(UnexpectedResponse(404, {"content-type": "text/plain"}, page)) == (
+        f"HTTP 404 (text/plain): <title>{'x' * 293}…"
+    )
+    late = UnexpectedResponse(404, {"content-type": "text/html"}, b" " * 65536 + page)
+    assert str(late) == "HTTP 404 (text/html): empty body"
+
+
+def test_url_cannot_steer_a_terminal_either() -> None:
+    error = UnexpectedResponse(404, {}, b"a", url="http://h/\x1b[2J")
+    assert str(error) == "HTTP 404 (no content type) from http://h/\ufffd[2J: a"
 
 
 def test_message_shows_the_wait() -> None:
@@ -146,7 +209,7 @@ def test_message_shows_the_wait() -> None:
 
 def test_content_type_cannot_steer_a_terminal_either() -> None:
     error = UnexpectedResponse(400, {"content-type": "\x1b[2J"}, b"a")
-    assert str(error) == "HTTP 400 (\ufffd[2J): a"
+    assert str(error) == "HTTP 400 (\ufffd[2j): a"
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,7 @@ class Handler(BaseHTTPRequestHandler):
     server: Server
 
     def do_GET(self) -> None:
-        match self.path:
+        match self.path.partition("?")[0]:
             case "/missing":
                 self.respond(404, "text/html", b"<h1>no such page</h1>")
             case "/page":
@@ -200,22 +200,25 @@ def test_media_type_chooses_the_decoder(opener: Opener, server: Server) -> None:
 
 @all_responses
 @pytest.mark.parametrize(
-    ("path", "message"),
+    ("path", "start", "words"),
     [
-        ("/missing", "HTTP 404 (text/html): <h1>no such page</h1>"),
-        ("/page", "HTTP 200 (text/html; charset=utf-8): <p>Welcome</p>"),
-        ("/untyped", "HTTP 200 (no content type): data: a data: b"),
-        ("/empty", "HTTP 200 (application/json): empty body"),
+        ("/missing", "HTTP 404 (text/html)", "no such page"),
+        ("/page", "not a stream: an HTML page", "Welcome"),
+        ("/untyped", "not a stream: a response without a content type", "data: a data: b"),
+        ("/empty", "not a stream: application/json", "empty body"),
     ],
 )
 def test_response_that_is_no_stream_is_an_error(
-    opener: Opener, server: Server, path: str, message: str
+    opener: Opener, server: Server, path: str, start: str, words: str
 ) -> None:
-    with opener(server.url(path)) as response:
+    with opener(server.url(path + "?secret")) as response:
         events = decode(response)
         with pytest.raises(UnexpectedResponse) as caught:
             next(events)
-    assert str(caught.value) == message
+    # urllib3 knows only the path.
+    url = "" if opener in (urllib3_response, requests_raw) else server.url(path)
+    assert caught.value.url == url
+    assert str(caught.value) == f"{start}{f' from {url}' if url else ''}: {words}"
     assert caught.value.headers.keys() >= {"content-length", "date"}
     notes = getattr(caught.value, "__notes__", [])
     assert len(notes) == (caught.value.status == 200)
@@ -247,7 +250,7 @@ def test_body_that_is_cut_does_not_look_finished(opener: Opener, server: Server)
 @all_responses
 def test_body_of_a_refusal_need_not_end(opener: Opener, server: Server) -> None:
     with opener(server.url("/endless")) as response:
-        with pytest.raises(UnexpectedResponse, match=r"^HTTP 503 \(text/plain\): x$"):
+        with pytest.raises(UnexpectedResponse, match=r"^HTTP 503 \(text/plain\).*: x$"):
             next(decode(response))
         server.first_has_come.set()
 
@@ -344,6 +347,13 @@ def test_empty_chunk_is_no_body_yet() -> None:
         next(decode(Response()))
 
 
+def test_response_made_without_a_request_has_no_url() -> None:
+    for module in (httpx, httpx2):
+        response: Any = module.Response(404, content=b"no")
+        with pytest.raises(UnexpectedResponse, match=r"^HTTP 404 \(no content type\): no$"):
+            next(decode(response))
+
+
 # adecode
 
 
@@ -354,11 +364,11 @@ async def test_adecode_goes_by_the_response_too(server: Server) -> None:
             assert [value async for value in adecode(response)] == [{"a": 1}, 2]
         # One chunk: httpx2 leaves a generator suspended where a body is not read to its end.
         response = await client.get(server.url("/missing"))
-        with pytest.raises(UnexpectedResponse, match="HTTP 404"):
+        with pytest.raises(UnexpectedResponse, match=rf" from {server.url('/missing')}: no such"):
             await anext(adecode(response))
     transport = HTTPX2Transport(trust_env=False)
     answer = await transport.send(Request("GET", server.url("/page")))
-    with pytest.raises(UnexpectedResponse, match="Welcome"):
+    with pytest.raises(UnexpectedResponse, match=rf" from {server.url('/page')}: Welcome"):
         await anext(adecode(answer))
     await answer.aclose()
     answer = await transport.send(Request("GET", server.url("/gzip")))
@@ -378,7 +388,7 @@ async def test_adecode_goes_by_the_response_of_aiohttp_too(server: Server) -> No
             with pytest.raises(ValueError, match="got gzip, compress"):
                 adecode(response)
         async with session.get(server.url("/missing")) as response:
-            with pytest.raises(UnexpectedResponse, match="no such page"):
+            with pytest.raises(UnexpectedResponse, match=rf"{server.url('/missing')}: no such"):
                 await anext(adecode(response))
     answer = await AiohttpTransport(trust_env=False).send(Request("GET", server.url("/missing")))
     with pytest.raises(UnexpectedResponse, match="no such page"):

@@ -34,6 +34,7 @@ from sseparse_backends import (
     Finish,
     Messages,
     Reasoning,
+    Reply,
     ReplyStream,
     Text,
     Usage,
@@ -283,9 +284,9 @@ class Chatter:
         return ChatterReply()
 
 
-class ChatterReply:
+class ChatterReply(Reply[Any]):
     def __init__(self) -> None:
-        self.decoder: NDJSONDecoder[Any] = NDJSONDecoder()
+        self.decoder = NDJSONDecoder()
 
     def interpret(self, event: Mapping[str, Any], /) -> Iterable[Delta | None]:
         match event:
@@ -301,9 +302,6 @@ class ChatterReply:
                 return [Finish(reason)]
             case _:
                 raise BackendError(event["error"])
-
-    def end(self) -> Iterable[Delta]:
-        return ()
 
 
 # mypy holds it to the protocol.

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import base64
 import zlib
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from typing import Any
 
 import anyio
 import pytest
 from anyio.abc import SocketStream
 
+from sseparse import UnexpectedResponse
 from sseparse.client import EventSource
 from sseparse.transports import Request, Response, Transport
 from sseparse.transports._content import UnsupportedEncoding
@@ -237,6 +240,10 @@ async def test_encoding_that_cannot_be_undone_is_an_unexpected_response_that_nam
         await server.until_open(0)
     assert caught.value.status == status
     assert caught.value.headers == response.headers
+    assert caught.value.url == server.url
+    prefix = "" if status == 200 else "HTTP 404: "
+    words = f"{prefix}cannot decode content-encoding 'compress' from {server.url}: install brotli"
+    assert str(caught.value).startswith(words)
 
 
 async def test_damaged_encoding_is_a_connection_error_with_its_cause_after_what_came(
@@ -872,6 +879,55 @@ async def test_event_source_reconnects_and_resumes(transport: Transport) -> None
                 assert [(await anext(source)).data for _ in range(2)] == ["one", "two"]
     assert b"last-event-id" not in server.requests[0].lower()
     assert b"last-event-id: 1\r\n" in server.requests[1].lower()
+
+
+async def test_last_of_two_content_types_counts(transport: Transport) -> None:
+    stream_last = head(200, "content-type: text/event-stream", CLOSING, content_type="text/html")
+    async with (
+        serve(answer(stream_last + b"data: a\n\n")) as server,
+        EventSource(server.url, transport=transport) as source,
+    ):
+        assert (await anext(source)).data == "a"
+    page_last = head(200, "content-type: text/html; charset=utf-8", CLOSING)
+    async with serve(answer(page_last + b"<title>Sign in</title>data: a\n\n")) as server:
+        async with EventSource(server.url, transport=transport) as source:
+            with pytest.raises(UnexpectedResponse) as caught:
+                await anext(source)
+        assert str(caught.value) == f"not an event stream: an HTML page from {server.url}: Sign in"
+
+
+async def test_event_source_needs_a_content_type(transport: Transport) -> None:
+    async with (
+        serve(answer(b"HTTP/1.1 200 OK\r\n\r\ndata: a\n\n")) as server,
+        EventSource(server.url, transport=transport) as source,
+    ):
+        with pytest.raises(UnexpectedResponse, match="a response without a content type from"):
+            await anext(source)
+
+
+@pytest.mark.parametrize("unit", ["seconds", "date"])
+async def test_retry_after_is_the_wait(transport: Transport, unit: str) -> None:
+    def stop(_: Exception, wait: float) -> None:
+        waits.append(wait)
+        raise ZeroDivisionError
+
+    waits: list[float] = []
+    date = format_datetime(datetime.now(UTC) + timedelta(seconds=500), usegmt=True)
+    field = "retry-after: 1.4" if unit == "seconds" else f"retry-after: {date}"
+    async with serve(answer(head(503, field, CLOSING))) as server:
+        source = EventSource(
+            server.url,
+            transport=transport,
+            retry_statuses={503},
+            reconnection_time=0,
+            max_backoff=1000,
+            on_error=stop,
+        )
+        async with source:
+            with pytest.raises(ZeroDivisionError):
+                await anext(source)
+    expected = 1.4 if unit == "seconds" else pytest.approx(500, abs=60)
+    assert waits == [expected]
 
 
 async def test_pieces_of_one_chunk_let_a_cancellation_through(transport: Transport) -> None:

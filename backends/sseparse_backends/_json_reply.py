@@ -1,0 +1,366 @@
+"""What the replies of all services have in common: JSON in events, read with care.
+
+Real servers send a number where text belongs, `null` in a list, or half a surrogate pair. A field
+of an unexpected type is taken for what it plainly means: a number where text is expected is its
+digits. Else it is absent, unless it is content: content that cannot be read is an error.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from collections.abc import Container, Iterator, Mapping
+from typing import Any, NoReturn, cast
+
+import msgspec
+
+from sseparse import Decoder, EventTooLarge, InvalidJSON, ServerSentEvent, UnknownField
+
+from ._contract import BackendError, Delta, Finish, FinishKind, Reply, ToolCall
+from ._merge import Object, is_list, is_object
+
+_logger = logging.getLogger("sseparse")
+
+_decode = msgspec.json.Decoder().decode
+
+
+class JSONReply(Reply[Any]):
+    """One reply whose events have JSON objects as data.
+
+    max_size: largest JSON text outside of events in characters, or None for no limit.
+    is_object: the body is a JSON document in place of a stream.
+    tool_calls: the calls that were handed out.
+    """
+
+    # Event types that have JSON, besides "message".
+    event_types: Container[str] = ()
+
+    def __init__(
+        self, decoder: Decoder[Any], max_size: int | None = None, *, is_object: bool = False
+    ) -> None:
+        self.decoder = decoder
+        self.is_object = is_object
+        self.tool_calls: list[ToolCall] = []
+        self._max_size = max_size
+        # What is being read, for errors.
+        self._event: Any = None
+        self._warned = False
+        # The lines of a JSON text that stands in the stream without `data:`.
+        self._bare = _BareJSON(max_size)
+
+    # Reading events
+
+    def objects(self, event: ServerSentEvent | UnknownField | Any) -> list[Object | None]:
+        """Return the JSON objects of an event, with None for `[DONE]`.
+
+        event: of an event stream, or a JSON value.
+
+        Raises BackendError for an error in the event type, the data or a line outside of events,
+        and InvalidJSON for damaged data.
+        """
+        self._event = event
+        if isinstance(event, ServerSentEvent):
+            if event.event == "error":
+                raise BackendError(_payload(event.data))
+            known = event.event == "message" or event.event in self.event_types
+            values = self._parse(event.data, known)
+        elif isinstance(event, UnknownField):
+            if event.name == "error":
+                raise BackendError(_payload(event.value))
+            values = self._parse(self._bare.add(event.line), known=True)
+        else:
+            values = self._expect_objects(event, known=True)
+        for each in values:
+            if each is not None and ("error" in each or "error" in _types(each)):
+                _raise_error(each)
+        return values
+
+    def _parse(self, data: str, known: bool) -> list[Object | None]:
+        try:
+            return self._expect_objects(_decode(data), known)
+        except (msgspec.MsgspecError, RecursionError):
+            pass
+        data = data.strip()
+        if data == "[DONE]":
+            return [None]
+        # A comment that a proxy has wrapped as data is no text (LiteLLM's keep-alives).
+        if not data or data.startswith(":"):
+            return []
+        # Events without blank lines between them are one event of several JSON texts.
+        if "\n" in data and (values := _parse_lines(data)) is not None:
+            return values
+        try:
+            value = parse_leniently(data)
+        except (ValueError, RecursionError) as cause:
+            # An object with fields may hold text, which is not dropped in silence.
+            if known or (data.startswith("{") and data[1:].lstrip().startswith('"')):
+                self._refuse(str(cause), cause)
+            return []
+        return self._expect_objects(value, known)
+
+    def _expect_objects(self, value: Any, known: bool) -> list[Object | None]:
+        if isinstance(value, dict):
+            return [cast("Object", value)]
+        if is_list(value):
+            # An array of the objects, or of one error (Google).
+            objects: list[Object | None] = [item for item in value if is_object(item)]
+            if known and any(item and not is_object(item) for item in value):
+                self._refuse("it must be an object, or a list of objects")
+            return objects
+        if known and value:
+            self._refuse(f"it must be an object, got {_kind(value)}")
+        return []
+
+    # Reading fields
+
+    def text(self, source: Mapping[str, Any], name: str) -> str:
+        """Return a field that is content: text, or "" where it is absent."""
+        value = source.get(name)
+        if value is None or isinstance(value, str):
+            return value or ""
+        if _is_number(value):
+            return json.dumps(value)
+        if value:
+            self._refuse(f"{name} must be text, got {_kind(value)}")
+        return ""
+
+    def arguments(self, source: Mapping[str, Any], name: str) -> str:
+        """Return arguments of a tool: text as it is, or a value as JSON."""
+        value = source.get(name)
+        if value is None or isinstance(value, str):
+            return value or ""
+        return json.dumps(value, ensure_ascii=False)
+
+    def content(self, source: Mapping[str, Any], name: str) -> Object:
+        """Return an object that holds content, {} where it is absent or empty."""
+        value = source.get(name)
+        if isinstance(value, dict):
+            return cast("Object", value)
+        if value:
+            self._refuse(f"{name} must be an object, got {_kind(value)}")
+        return {}
+
+    def contents(self, source: Mapping[str, Any], name: str) -> list[Object]:
+        """Return a list of objects that hold content; empty elements are left out."""
+        value = source.get(name)
+        if not value:
+            return []
+        elements = value if is_list(value) else [value]
+        if not all(isinstance(element, dict) for element in elements):
+            elements = [element for element in elements if element]
+            for element in elements:
+                if not isinstance(element, dict):
+                    self._refuse(f"{name} must be a list of objects, got {_kind(element)}")
+        return elements
+
+    def label(self, source: Mapping[str, Any], name: str) -> str:
+        """Return a field that is a name or an ID, or "" where it is absent."""
+        value = source.get(name)
+        if value is None or isinstance(value, str):
+            return value or ""
+        if _is_number(value):
+            return json.dumps(value)
+        self._ignore(name, "text", value)
+        return ""
+
+    def index(self, source: Mapping[str, Any], name: str = "index") -> int | None:
+        """Return a field that is a whole number, or None where it is absent."""
+        value = source.get(name)
+        if value is None or type(value) is int:
+            return value
+        if isinstance(value, str) and value.isdecimal() and len(value) < 10:
+            return int(value)
+        if isinstance(value, float) and value.is_integer():
+            return int(value)
+        self._ignore(name, "a whole number", value)
+        return None
+
+    def count(self, source: Mapping[str, Any], name: str) -> int | None:
+        """Return a field that is a number of tokens, or None where it is absent."""
+        value = source.get(name)
+        if value is None or (type(value) is int and value >= 0):
+            return value
+        if isinstance(value, float) and 0 <= value < math.inf:
+            return int(value)  # Cohere's API declares its counts as floats
+        self._ignore(name, "a number", value)
+        return None
+
+    def details(self, source: Mapping[str, Any], name: str) -> Object:
+        """Return an object that holds no content, {} where it is absent."""
+        value = source.get(name)
+        if isinstance(value, dict):
+            return cast("Object", value)
+        if value is not None:
+            self._ignore(name, "an object", value)
+        return {}
+
+    # The end
+
+    def finish(
+        self, calls: list[ToolCall], reason: str | None, kind: FinishKind
+    ) -> Iterator[Delta]:
+        """Yield the calls of a reply that ended well, and Finish.
+
+        Raises InvalidJSON for arguments that are not JSON.
+        """
+        if kind in ("length", "filter"):
+            calls = []  # the last one may be cut, and look whole
+        for call in calls:
+            if call.kind != "custom":
+                _expect_json(call)
+        self.tool_calls = calls
+        yield from calls
+        if calls and kind in ("stop", "other"):
+            kind = "tool_calls"
+        yield Finish(reason, kind)
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether the body ended inside a JSON text."""
+        return self._bare.is_open
+
+    def _refuse(self, words: str, cause: Exception | None = None) -> NoReturn:
+        match self._event:
+            case ServerSentEvent(data=data) | UnknownField(line=data):
+                pass
+            case value:
+                data = json.dumps(value)
+        raise InvalidJSON(f"invalid JSON in an event: {words}", data.encode()) from cause
+
+    def _ignore(self, name: str, rule: str, value: Any) -> None:
+        """Warn of a field that is ignored; once for a reply, since the next event has it too."""
+        if not value or self._warned:
+            return
+        self._warned = True
+        _logger.warning("ignored %s of a reply: it must be %s, got %s", name, rule, _kind(value))
+
+
+class _BareJSON:
+    """A JSON text that stands in an event stream without `data:`.
+
+    Gemini sends an error in the middle of a stream so, and proxies one in place of the stream.
+    """
+
+    def __init__(self, max_size: int | None) -> None:
+        self._max_size = max_size
+        self._lines: list[str] = []
+        # Their size, and their open braces. The decoder does not limit lines that are no fields.
+        self._size = 0
+        self._depth = 0
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a text has begun and not ended."""
+        return bool(self._lines)
+
+    def add(self, line: str) -> str:
+        """Add a line, and return the text that it completes, or ""."""
+        if not self._lines and not line.lstrip().startswith(("{", "[")):
+            return ""
+        self._lines.append(line)
+        self._size += len(line)
+        if self._max_size is not None and self._size > self._max_size:
+            raise EventTooLarge(self._max_size)
+        outside = "".join(line.replace("\\\\", "").replace('\\"', "").split('"')[::2])
+        self._depth += outside.count("{") - outside.count("}")
+        if self._depth > 0:
+            return ""
+        # The array around it may be open.
+        text = "\n".join(self._lines).strip("[], \t\n")
+        self._lines, self._size, self._depth = [], 0, 0
+        return text
+
+
+def loads(text: str) -> Any:
+    """Return the value of a JSON text, read leniently if it must be.
+
+    Raises ValueError and RecursionError.
+    """
+    try:
+        return _decode(text)
+    except (msgspec.MsgspecError, RecursionError):
+        return parse_leniently(text)
+
+
+def parse_leniently(data: str) -> Any:
+    """Return the value of a JSON text with control characters and halves of surrogate pairs.
+
+    JavaScript cuts strings inside a surrogate pair and writes half of it as an escape, which
+    RFC 8259, section 8.2, allows; such a half becomes U+FFFD.
+
+    Raises ValueError and RecursionError.
+    """
+    return _mended(json.loads(data, strict=False))
+
+
+def _mended(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if is_object(value):
+        return {_mended(name): _mended(item) for name, item in value.items()}
+    if is_list(value):
+        return [_mended(item) for item in value]
+    return value
+
+
+def _parse_lines(data: str) -> list[Object | None] | None:
+    """Return the JSON objects of data with one in each line, or None for other data."""
+    values: list[Object | None] = []
+    for line in data.split("\n"):
+        if line.strip() == "[DONE]":
+            values.append(None)
+        elif line.strip() and not line.startswith(":"):
+            try:
+                value = parse_leniently(line)
+            except (ValueError, RecursionError):
+                return None
+            if not isinstance(value, dict):
+                return None
+            values.append(cast("Object", value))
+    return values
+
+
+def _types(value: Object) -> tuple[Any, Any]:
+    """Return where an object says that it is an error: `object` is the place of vLLM's."""
+    return value.get("type"), value.get("object")
+
+
+def _raise_error(value: Object) -> None:
+    """Raise BackendError for an object that is an error, or has one."""
+    error = value.get("error")
+    if error or (error is not None and len(value) == 1):
+        raise BackendError(error)
+    if "error" in _types(value):
+        raise BackendError(value)
+
+
+def _payload(data: str) -> Any:
+    """Return an error's JSON without its envelope, or the text if it is not JSON."""
+    try:
+        payload = parse_leniently(data)
+    except (ValueError, RecursionError):
+        return data
+    match payload:
+        case {"error": error} if error is not None:
+            return error
+        case _:
+            return payload
+
+
+def _expect_json(call: ToolCall) -> None:
+    try:
+        json.loads(call.arguments, strict=False)
+    except (ValueError, RecursionError) as cause:
+        words = f"the arguments of tool call {call.index}, {call.name}, must be JSON: {cause}"
+        raise InvalidJSON(words, call.arguments.encode()) from cause
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _kind(value: Any) -> str:
+    """Return the JSON type of a value, for messages."""
+    names = {bool: "a boolean", str: "a string", list: "a list", dict: "an object"}
+    return names.get(value.__class__, "a number")
