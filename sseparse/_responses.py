@@ -102,21 +102,20 @@ class _Refusal:
     def __init__(self, head: Head, remedy: str | None = None) -> None:
         self._head = head
         self._remedy = remedy
-        self._body = b""
+        self._body = bytearray()
 
     def feed(self, data: bytes | bytearray | memoryview, /) -> list[Any]:
-        self._body = (self._body + as_bytes(data))[:_MAX_BODY]
+        self._body += as_bytes(data)[: _MAX_BODY - len(self._body)]
         length = self._head.headers.get("content-length", "")
         is_whole = len(self._body) == _MAX_BODY or length == str(len(self._body))
         if self._body and (is_whole or not length):
-            self._refuse(self._body)
+            self.close()
         return []
 
-    def close(self) -> list[Any]:
-        self._refuse(self._body)
-
-    def _refuse(self, body: bytes) -> NoReturn:
-        error = UnexpectedResponse(self._head.status, self._head.headers, body, url=self._head.url)
+    def close(self) -> NoReturn:
+        error = UnexpectedResponse(
+            self._head.status, self._head.headers, bytes(self._body), url=self._head.url
+        )
         if self._remedy is not None:
             error.add_note(self._remedy)
         raise error
