@@ -282,6 +282,47 @@ EXAMPLES = [
         "finishReason candidates promptFeedback",
     ),
     Example(
+        "gemini-interactions",
+        [
+            {
+                "event_type": "interaction.created",
+                "interaction": {"id": "i", "status": "in_progress", "model": "m"},
+            },
+            {"event_type": "step.start", "index": 0, "step": {"type": "thought"}},
+            {
+                "event_type": "step.delta",
+                "index": 0,
+                "delta": {"type": "thought_signature", "signature": "s"},
+            },
+            {"event_type": "step.stop", "index": 0},
+            {"event_type": "step.start", "index": 1, "step": {"type": "model_output"}},
+            {
+                "event_type": "step.delta",
+                "index": 1,
+                "delta": {"type": "text", "text": "Hi"},
+            },
+            {
+                "event_type": "step.delta",
+                "index": 1,
+                "delta": {"type": "text", "text": " you"},
+            },
+            {
+                "event_type": "step.start",
+                "index": 2,
+                "step": {"type": "function_call", "id": "a", "name": "f", "arguments": {}},
+            },
+            {
+                "event_type": "interaction.completed",
+                "interaction": {
+                    "status": "requires_action",
+                    "usage": {"total_input_tokens": 1, "total_output_tokens": 2},
+                },
+            },
+        ],
+        "step delta text content summary arguments",
+        "event_type type status",
+    ),
+    Example(
         "ollama",
         [
             {

@@ -6,6 +6,7 @@ The logic is tested over a MemoryTransport, the network over real sockets.
 from __future__ import annotations
 
 import gc
+import json
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
@@ -31,9 +32,11 @@ from sseparse_backends import (
     BackendError,
     DarkAI,
     Finish,
+    OpenAI,
     ReplyStream,
     ReplyTimeout,
     Text,
+    ToolCall,
     Usage,
     _exchange,
     stream,
@@ -187,6 +190,58 @@ async def test_iteration_over_text_passes_other_deltas_by() -> None:
     transport = memory(b'{"usage": [3, 0]}\n{"text": "Hi"}\n{"done": "stop"}\n', headers=LINES)
     async with stream(CHATTER, "Hello", transport=transport) as reply:
         assert [text async for text in reply] == ["Hi"]
+
+
+async def test_events_are_what_the_decoder_made() -> None:
+    lines = [{"usage": [3, 0]}, {"text": "Hi"}, {"text": "!"}, {"done": "stop"}]
+    body = b"".join(json.dumps(line).encode() + b"\n" for line in lines)
+    async with stream(CHATTER, "Hello", transport=memory(body, headers=LINES)) as reply:
+        assert [event async for event in reply.events()] == lines
+        assert (await reply.text(), reply.finish_reason) == ("Hi!", "stop")
+
+
+async def test_views_share_the_reply() -> None:
+    lines = [{"text": "Hi"}, {"text": "!"}, {"done": "stop"}]
+    body = b"".join(json.dumps(line).encode() + b"\n" for line in lines)
+    async with stream(CHATTER, "Hello", transport=memory(body, headers=LINES)) as reply:
+        events = reply.events()
+        assert await anext(events) == lines[0]
+        assert await anext(reply) == "Hi"
+        assert await anext(reply.deltas()) == Text("!")
+        assert await anext(events) == lines[2]
+        assert [delta async for delta in reply.deltas()] == [Finish("stop")]
+
+
+async def test_reply_tells_of_itself_as_it_comes() -> None:
+    call = {"id": "a", "function": {"name": "f", "arguments": "{}"}}
+    chunk = {
+        "id": "c",
+        "model": "tiny-2",
+        "choices": [{"delta": {"tool_calls": [call]}, "finish_reason": "tool_calls"}],
+    }
+    body = b"data: %s\n\n" % json.dumps(chunk).encode()
+    headers = {"content-type": "text/event-stream", "x-request-id": "7"}
+    backend = OpenAI(base_url="http://127.0.0.1")
+    transport = memory(body, headers=headers)
+    reply = stream(backend, "Hello", model="tiny", transport=transport)
+    assert (reply.id, reply.served_model, reply.status, reply.headers) == (None, None, None, {})
+    assert (reply.messages, reply.tool_calls, reply.finish_kind) == ([], [], None)
+    async with reply:
+        assert (reply.status, reply.headers) == (200, headers)
+        assert await reply.text() == ""
+    assert (reply.id, reply.model, reply.served_model) == ("c", "tiny", "tiny-2")
+    assert reply.tool_calls == [ToolCall(0, "a", "f", "{}")]
+    assert (reply.finish_reason, reply.finish_kind) == ("tool_calls", "tool_calls")
+    assert reply.messages[0]["tool_calls"] == [{"type": "function", **call}]
+    reply.tool_calls.clear()
+    assert len(reply.tool_calls) == 1
+
+
+async def test_content_type_of_the_caller_overrules_the_servers() -> None:
+    body = b'{"text": "Hi"}\n{"done": "stop"}\n'
+    wrong = memory(body, headers={"content-type": "text/plain"})
+    reply = stream(CHATTER, "Hello", transport=wrong, content_type="application/x-ndjson")
+    assert await reply.text() == "Hi"
 
 
 # Any cut
