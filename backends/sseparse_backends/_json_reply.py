@@ -61,10 +61,10 @@ class JSONReply(Reply[Any]):
         """
         self._event = event
         if isinstance(event, ServerSentEvent):
-            if event.event == "error":
+            kind = event.event
+            if kind == "error":
                 raise BackendError(_payload(event.data))
-            known = event.event == "message" or event.event in self.event_types
-            values = self._parse(event.data, known)
+            values = self._parse(event.data, kind == "message" or kind in self.event_types)
         elif isinstance(event, UnknownField):
             if event.name == "error":
                 raise BackendError(_payload(event.value))
@@ -72,15 +72,20 @@ class JSONReply(Reply[Any]):
         else:
             values = self._expect_objects(event, known=True)
         for each in values:
-            if each is not None and ("error" in each or "error" in _types(each)):
+            if each is not None and (
+                "error" in each or each.get("type") == "error" or each.get("object") == "error"
+            ):
                 _raise_error(each)
         return values
 
     def _parse(self, data: str, known: bool) -> list[Object | None]:
         try:
-            return self._expect_objects(_decode(data), known)
+            value = _decode(data)
         except (msgspec.MsgspecError, RecursionError):
-            pass
+            return self._parse_leniently(data, known)
+        return [value] if isinstance(value, dict) else self._expect_objects(value, known)
+
+    def _parse_leniently(self, data: str, known: bool) -> list[Object | None]:
         data = data.strip()
         if data == "[DONE]":
             return [None]
@@ -321,17 +326,15 @@ def _parse_lines(data: str) -> list[Object | None] | None:
     return values
 
 
-def _types(value: Object) -> tuple[Any, Any]:
-    """Return where an object says that it is an error: `object` is the place of vLLM's."""
-    return value.get("type"), value.get("object")
-
-
 def _raise_error(value: Object) -> None:
-    """Raise BackendError for an object that is an error, or has one."""
+    """Raise BackendError for an object that is an error, or has one.
+
+    `type` says that it is one, or `object`, as in vLLM's.
+    """
     error = value.get("error")
     if error or (error is not None and len(value) == 1):
         raise BackendError(error)
-    if "error" in _types(value):
+    if "error" in (value.get("type"), value.get("object")):
         raise BackendError(value)
 
 

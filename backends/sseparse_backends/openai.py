@@ -137,6 +137,10 @@ _KINDS: Mapping[str, FinishKind] = {
 }
 
 
+# The fields of most deltas.
+_PLAIN = frozenset(["role", "content", "reasoning", "reasoning_content"])
+
+
 class _Reply(JSONReply):
     _finish_reason = ""
     # The index of the choice that came first, and the indexes of others: another one begins with
@@ -201,12 +205,15 @@ class _Reply(JSONReply):
                 if error or reason == "error":
                     raise BackendError(error or reason)
                 self._finish_reason = reason or self._finish_reason
-        # Groq's place for the usage, and for the error that ends a reply early.
-        groq = self.details(chunk, "x_groq")
-        if usage := self._usage(self.details(chunk, "usage") or self.details(groq, "usage")):
+        if chunk.get("usage") and (usage := self._usage(self.details(chunk, "usage"))):
             yield usage
-        if groq.get("error"):
-            raise BackendError(groq["error"])
+        if "x_groq" in chunk:
+            # Groq's place for the usage, and for the error that ends a reply early.
+            groq = self.details(chunk, "x_groq")
+            if usage := self._usage(self.details(groq, "usage")):
+                yield usage
+            if groq.get("error"):
+                raise BackendError(groq["error"])
 
     def _interpret_delta(self, delta: Object) -> Iterator[Delta | None]:
         # The same under two names: the first is DeepSeek's, the second OpenRouter's.
@@ -223,13 +230,16 @@ class _Reply(JSONReply):
         elif text := self.text(delta, "content"):
             delta["content"] = text  # which a number becomes
             yield Text(text)
+        if not delta.keys() <= _PLAIN:
+            yield from self._interpret_others(delta)
+        merge(self._message, delta)
+
+    def _interpret_others(self, delta: Object) -> Iterator[Delta | None]:
         if refusal := self.text(delta, "refusal"):
             yield Text(refusal)
-        if "tool_calls" in delta or "function_call" in delta:
-            yield from self._interpret_calls(delta)
         if any(delta.get(name) for name in ("audio", "images", "reasoning_details")):
             yield None
-        merge(self._message, delta)
+        yield from self._interpret_calls(delta)
 
     def _interpret_calls(self, delta: Object) -> Iterator[ToolCallPiece]:
         for piece in self.contents(delta, "tool_calls"):
@@ -252,9 +262,8 @@ class _Reply(JSONReply):
         if prompt is None and completion is None:
             return None
         details = self.details(usage, "prompt_tokens_details")
-        cached = self.count(details, "cached_tokens") or self.count(
-            usage, "prompt_cache_hit_tokens"
-        )
+        cached = self.count(details, "cached_tokens")
+        cached = cached or self.count(usage, "prompt_cache_hit_tokens")  # DeepSeek's
         details = self.details(usage, "completion_tokens_details")
         reasoning = self.count(details, "reasoning_tokens") or 0
         prompt, completion = prompt or 0, completion or 0
