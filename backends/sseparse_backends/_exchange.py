@@ -191,6 +191,7 @@ class Exchange:
             for event in events:
                 if self.with_events and event is not None:
                     taken.append(event)
+                    self._retries = 0
                 for delta in interpret(event):
                     if delta is not None:
                         taken.append(delta)

@@ -1,4 +1,4 @@
-"""What the replies of all services have in common: JSON in events, read with care.
+"""Read the JSON of all services' replies leniently.
 
 Real servers send a number where text belongs, `null` in a list, or half a surrogate pair. A field
 of an unexpected type is taken for what it plainly means: a number where text is expected is its
@@ -10,12 +10,21 @@ from __future__ import annotations
 import json
 import logging
 import math
+import re
 from collections.abc import Container, Iterator, Mapping
+from dataclasses import replace
 from typing import Any, NoReturn, cast
 
 import msgspec
 
-from sseparse import Decoder, EventTooLarge, InvalidJSON, ServerSentEvent, UnknownField
+from sseparse import (
+    Decoder,
+    EventTooLarge,
+    InvalidJSON,
+    RemoteProtocolError,
+    ServerSentEvent,
+    UnknownField,
+)
 
 from ._contract import BackendError, Delta, Finish, FinishKind, Reply, ToolCall
 from ._merge import Object, is_list, is_object
@@ -23,6 +32,10 @@ from ._merge import Object, is_list, is_object
 _logger = logging.getLogger("sseparse")
 
 _decode = msgspec.json.Decoder().decode
+# RFC 8259, section 6: larger ones are not interoperable.
+_MAX_INTEGER = 2**53 - 1
+# The start of an object or of a list of objects.
+_BARE_JSON = re.compile(r'[\s\[]*(?:\{\s*(?:"|$)|\[\s*$)')
 
 
 class JSONReply(Reply[Any]):
@@ -43,9 +56,10 @@ class JSONReply(Reply[Any]):
         self.is_object = is_object
         self.tool_calls: list[ToolCall] = []
         self._max_size = max_size
-        # What is being read, for errors.
+        # The event being read, for errors.
         self._event: Any = None
         self._warned = False
+        self._has_begun = False
         # The lines of a JSON text that stands in the stream without `data:`.
         self._bare = _BareJSON(max_size)
 
@@ -172,11 +186,11 @@ class JSONReply(Reply[Any]):
     def index(self, source: Mapping[str, Any], name: str = "index") -> int | None:
         """Return a field that is a whole number, or None where it is absent."""
         value = source.get(name)
-        if value is None or type(value) is int:
+        if value is None or (type(value) is int and abs(value) <= _MAX_INTEGER):
             return value
         if isinstance(value, str) and value.isdecimal() and len(value) < 10:
             return int(value)
-        if isinstance(value, float) and value.is_integer():
+        if isinstance(value, float) and value.is_integer() and abs(value) <= _MAX_INTEGER:
             return int(value)
         self._ignore(name, "a whole number", value)
         return None
@@ -207,16 +221,22 @@ class JSONReply(Reply[Any]):
     ) -> Iterator[Delta]:
         """Yield the calls of a reply that ended well, and Finish.
 
-        Raises InvalidJSON for arguments that are not JSON.
+        calls: those that the caller has to answer. Empty arguments stand for no arguments, if the
+            service says that the reply is whole; else the call was cut before them.
+
+        Raises InvalidJSON for arguments that are not JSON, and for a call without a name.
         """
         if kind in ("length", "filter"):
             calls = []  # the last one may be cut, and look whole
-        for call in calls:
-            if call.kind != "custom":
-                _expect_json(call)
-        self.tool_calls = calls
-        yield from calls
-        if calls and kind in ("stop", "other"):
+        is_whole = reason is not None and kind in ("stop", "tool_calls", "pause")
+        whole = [
+            self._complete(call)
+            for call in calls
+            if call.arguments or (is_whole and (call.id or call.name))
+        ]
+        self.tool_calls = whole
+        yield from whole
+        if whole and kind in ("stop", "other"):
             kind = "tool_calls"
         yield Finish(reason, kind)
 
@@ -224,6 +244,36 @@ class JSONReply(Reply[Any]):
     def is_broken(self) -> bool:
         """Whether the body ended inside a JSON text."""
         return self._bare.is_open
+
+    def _complete(self, call: ToolCall) -> ToolCall:
+        if not call.name:
+            self._refuse(f"tool call {call.index} must have a name")
+        if call.kind == "custom":
+            return call
+        call = replace(call, arguments=call.arguments or "{}")
+        try:
+            json.loads(call.arguments, strict=False)
+        except (ValueError, RecursionError) as cause:
+            words = f"the arguments of tool call {call.index}, {call.name}, must be JSON: {cause}"
+            raise InvalidJSON(words, call.arguments.encode()) from cause
+        return call
+
+    def begin(self, reply_id: str) -> bool:
+        """Take the ID that a start of the reply has; return whether it is the first start.
+
+        Raises RemoteProtocolError for another reply's: a proxy that lost its connection sent a
+        second reply after the first one (vercel/ai's issue 18331).
+        """
+        if not self._has_begun:
+            self._has_begun = True
+            self.id = reply_id or None
+            return True
+        # LiteLLM and Bifrost sent the start twice (their issues 32478 and 4556).
+        if reply_id and reply_id == self.id:
+            return False
+        raise RemoteProtocolError(
+            f"a second reply, {reply_id!r:.100}, begins inside the first, {self.id!r:.100}"
+        )
 
     def _refuse(self, words: str, cause: Exception | None = None) -> NoReturn:
         match self._event:
@@ -261,7 +311,7 @@ class _BareJSON:
 
     def add(self, line: str) -> str:
         """Add a line, and return the text that it completes, or ""."""
-        if not self._lines and not line.lstrip().startswith(("{", "[")):
+        if not self._lines and not _BARE_JSON.match(line):
             return ""
         self._lines.append(line)
         self._size += len(line)
@@ -349,14 +399,6 @@ def _payload(data: str) -> Any:
             return error
         case _:
             return payload
-
-
-def _expect_json(call: ToolCall) -> None:
-    try:
-        json.loads(call.arguments, strict=False)
-    except (ValueError, RecursionError) as cause:
-        words = f"the arguments of tool call {call.index}, {call.name}, must be JSON: {cause}"
-        raise InvalidJSON(words, call.arguments.encode()) from cause
 
 
 def _is_number(value: Any) -> bool:

@@ -225,16 +225,16 @@ def expect_calls(results: Iterable[Any], calls: Container[Any]) -> None:
 
 def expect_answers(messages: Iterable[Mapping[str, Any]]) -> None:
     """Raise ValueError for a message of the role tool before its call, in OpenAI's shape."""
-    calls: set[Any] = set()
+    calls: set[str] = set()
     for message in messages:
         match message:
             case {"role": "tool", "tool_call_id": call_id}:
-                expect_calls([call_id], calls)
+                expect_calls([str(call_id)], calls)
             case {"tool_calls": [*items]}:
                 for item in items:
                     match item:
                         case {"id": call_id}:
-                            calls.add(call_id)
+                            calls.add(str(call_id))
                         case _:
                             pass
             case _:

@@ -51,7 +51,10 @@ def merge(target: Object, piece: Mapping[str, Any]) -> None:
             for element in _parts(value):
                 _add(before, element)
         elif not isinstance(before, list | dict):
-            target[name] = _start(name, value)
+            is_text = isinstance(value, str) and name not in _LABELS
+            # A number is text where text follows.
+            digits = json.dumps(before) if is_text and not isinstance(before, bool) else ""
+            target[name] = _start(name, digits + value if digits else value)
 
 
 def _parts(value: Any) -> list[Any]:
@@ -80,10 +83,7 @@ def _start(name: str, value: Any) -> Any:
         merge(target, value)
         return target
     if is_list(value):
-        elements: list[Any] = []
-        for element in value:
-            _add(elements, element)
-        return elements
+        return [_start("", element) for element in value]
     return value
 
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import product
+
+from sseparse import RemoteProtocolError
 
 from ._contract import ToolCall, ToolCallPiece
 from ._merge import Object, joined, merge
@@ -53,6 +56,8 @@ class ToolCalls:
         call.id = call.id or id
         if name != call.name and not (call.name and call.arguments):
             call.name += name
+            if len(call.name) > _MAX_NAME:
+                raise RemoteProtocolError(f"a tool's name must have at most {_MAX_NAME} characters")
         if arguments:
             call.arguments.append(arguments)
         merge(call.item, item or {})
@@ -91,50 +96,57 @@ class ToolCalls:
         return call if name == call.name or not call.arguments else None
 
     def take(self) -> list[ToolCall]:
-        """Return the calls in the order of their first pieces."""
+        """Return the calls in the order of their first pieces, empty arguments as they are."""
         return [
-            ToolCall(call.number, call.id, call.name, _arguments(call), call.kind)
+            ToolCall(
+                call.number,
+                call.id,
+                call.name,
+                "".join(call.arguments)
+                if call.kind == "custom"
+                else last_object("".join(call.arguments)),
+                call.kind,
+            )
             for call in self._calls
         ]
 
-    def items(self) -> list[Object]:
-        """Return the calls as a message has them, with all the fields that their pieces had."""
+    def items(self, calls: Iterable[ToolCall]) -> list[Object]:
+        """Return `calls` as a message has them, with all the fields that their pieces had."""
         items: list[Object] = []
-        for call in self._calls:
-            item = joined(call.item)
+        for call in calls:
+            item = joined(self._calls[call.index].item)
             item.pop("index", None)
             where = "input" if call.kind == "custom" else "arguments"
-            said = {"name": call.name, where: _arguments(call)}
+            fields = {"name": call.name, where: call.arguments}
             function = item.get(call.kind)
             item |= {"id": call.id, "type": call.kind}
-            item[call.kind] = {**(function if isinstance(function, dict) else {}), **said}
+            item[call.kind] = {**(function if isinstance(function, dict) else {}), **fields}
             items.append(item)
         return items
 
 
-def _arguments(call: _Call) -> str:
-    text = "".join(call.arguments)
-    return text if call.kind == "custom" else last_object(text) or "{}"
-
-
 def last_object(text: str) -> str:
-    """Return the last of several JSON objects, one after another; any other text as it is.
+    """Return the last of several JSON objects that is not empty; any other text as it is.
 
-    It replaces the others: some servers send `{}` as a placeholder first, others send all of the
-    arguments again at the end.
+    It replaces the others: `{}` is a placeholder before the arguments, or stands at the end, or
+    all of the arguments come again (OpenAI-compatible servers).
     """
-    start = end = 0
+    last, start, end = "", 0, 0
     try:
         while end < len(text):
             start = end
             value, end = _raw_decode(text, start)
             if not isinstance(value, dict):
                 return text
+            if value or not last:
+                last = text[start:end]
             end = _SPACE.match(text, end).end()  # type: ignore[union-attr]
     except (ValueError, RecursionError):
         return text
-    return text[start:]
+    return last
 
 
+# In characters. Services allow 64 to 128.
+_MAX_NAME = 1000
 _raw_decode = json.JSONDecoder(strict=False).raw_decode
 _SPACE = re.compile(r"[ \t\r\n]*")

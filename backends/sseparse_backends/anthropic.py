@@ -6,13 +6,12 @@ A reply is a message of blocks: text, thinking, tool calls. Each block starts an
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypedDict, Unpack, cast
 from urllib.parse import quote, urlsplit
 
-from sseparse import RemoteProtocolError, ServerSentEvent, UnknownField
+from sseparse import ServerSentEvent, UnknownField
 from sseparse.transports import Request
 
 from ._contract import (
@@ -28,7 +27,7 @@ from ._contract import (
 )
 from ._json_reply import JSONReply, loads
 from ._json_service import Service, conversation, expect_calls, is_json, result_text
-from ._merge import Object, joined
+from ._merge import Object, joined, merge
 
 
 class AnthropicOptions(TypedDict, total=False):
@@ -152,7 +151,7 @@ _FOREIGN = frozenset(
     "parts tool_calls tool_call_id tool_name function_call function_call_output input_text "
     "output_text image_url".split()
 )
-# What the content of a result may have.
+# Types of a result's content blocks.
 _RESULT_BLOCKS = frozenset("text image document search_result tool_reference browser_state".split())
 
 
@@ -233,18 +232,17 @@ class _Block:
     """A block of the reply.
 
     type: its type; that of a call ends in "tool_use".
-    start: its fields at the start.
+    merged: its fields, with those of its deltas.
     input: of a call, the JSON of its input at the start.
     number: of a call that the caller has to answer, its number.
-    pieces: values that deltas added to each field.
     """
 
     def __init__(self, type: str, start: Object) -> None:
         self.type = type
-        self.start = start
+        self.merged: Object = {}
         self.input = ""
         self.number: int | None = None
-        self.pieces: defaultdict[str, list[Any]] = defaultdict(list)
+        merge(self.merged, start)
 
     @property
     def is_call(self) -> bool:
@@ -253,39 +251,26 @@ class _Block:
     @property
     def streamed(self) -> str:
         """The input of a call, as far as it came in pieces."""
-        return "".join(self.pieces["partial_json"])
+        return str(joined(self.merged.get("partial_json", "")))
 
     @property
     def arguments(self) -> str:
-        """The input of a call as JSON."""
-        return self.streamed or self.input or "{}"
+        """The input of a call as JSON, or "": `{}` at the start is a placeholder."""
+        return self.streamed or (self.input if self.input != "{}" else "")
 
     def add(self, delta: Object) -> None:
-        for name, value in delta.items():
-            if name != "type":
-                self.pieces[name].append(joined(value))
+        fields = {name: value for name, value in delta.items() if name != "type"}
+        if (citation := fields.pop("citation", None)) is not None:
+            fields["citations"] = [citation]
+        merge(self.merged, fields)
 
     def fields(self) -> Object:
         """Return the block as a message has it."""
-        fields = dict(self.start)
-        for name, pieces in self.pieces.items():
-            if name == "citation":
-                start = fields.get("citations")
-                fields["citations"] = [*(start if isinstance(start, list) else ()), *pieces]
-            elif name != "partial_json":
-                fields[name] = _joined([fields.get(name), *pieces])
+        fields: Object = joined(self.merged)
+        fields.pop("partial_json", None)
         if self.is_call:
-            fields["input"] = _as_object(self.arguments)
-        copy: Object = joined(fields)
-        return copy
-
-
-def _joined(pieces: list[Any]) -> Any:
-    """Return texts as one text, or else the last value that is not null."""
-    told = [piece for piece in pieces if piece is not None]
-    if told and all(isinstance(piece, str) for piece in told):
-        return "".join(told)
-    return told[-1] if told else None
+            fields["input"] = _as_object(self.arguments or "{}")
+        return fields
 
 
 def _as_object(arguments: str) -> Object:
@@ -302,7 +287,6 @@ class _Reply(JSONReply):
         "message_start content_block_start content_block_delta message_delta message_stop".split()
     )
 
-    _has_begun = False
     _stop_reason = ""
     # The reply has not ended, or it ended at a limit or a filter.
     _is_cut = True
@@ -312,6 +296,8 @@ class _Reply(JSONReply):
         self._blocks: list[_Block] = []
         # The latest block of each index.
         self._by_index: dict[int | None, _Block] = {}
+        # The calls by their IDs, and those that the caller has to answer.
+        self._by_id: dict[str, _Block] = {}
         self._calls: list[_Block] = []
         self._counts: dict[str, int] = {}
 
@@ -327,13 +313,14 @@ class _Reply(JSONReply):
         - thinking at the end (forgecode's issue 2107).
         """
         blocks = [block.fields() for block in self._blocks]
+        handed_out = {call.index for call in self.tool_calls}
         answered = {self.label(block, "tool_use_id") for block in blocks} - {""}
         content: list[Object] = []
         for block, fields in zip(self._blocks, blocks, strict=True):
             if block.type == "text":
                 keeps = bool(fields["text"].strip())
             elif block.number is not None:
-                keeps = bool(self.tool_calls)
+                keeps = block.number in handed_out
             elif block.is_call:
                 keeps = not self._is_cut or fields.get("id") in answered
             else:
@@ -380,17 +367,8 @@ class _Reply(JSONReply):
                 pass
 
     def _begin(self, message: Object) -> Iterator[Delta | None]:
-        reply_id = self.label(message, "id")
-        if self._has_begun:
-            # LiteLLM and Bifrost sent the start twice (their issues 32478 and 4556). A proxy that
-            # lost its connection sent a second reply after the first one (vercel/ai's 18331).
-            if reply_id and reply_id == self.id:
-                return
-            raise RemoteProtocolError(
-                f"a second reply, {reply_id!r:.100}, begins inside the first, {self.id!r:.100}"
-            )
-        self._has_begun = True
-        self.id = reply_id or None
+        if not self.begin(self.label(message, "id")):
+            return
         self.served_model = self.label(message, "model") or None
         # A stream has blocks here where it goes on with programmatic tool calls (vercel/ai's pull
         # request 14512).
@@ -399,18 +377,22 @@ class _Reply(JSONReply):
         yield from self._count(self.details(message, "usage"))
 
     def _interpret_block(self, index: int | None, start: Object) -> Iterator[Delta | None]:
-        # A copy, here and in `add`: what is nested too deeply to copy is an error of the event.
-        start = joined(start)
-        block = _Block(self.label(start, "type"), start)
-        text = ""
-        if block.type in _TEXTS:
-            text = start[block.type] = self.text(start, block.type)
-        elif block.is_call:
-            block.input = self.arguments(start, "input")
+        kind, text = self.label(start, "type"), ""
+        if kind in _TEXTS:
+            text = start[kind] = self.text(start, kind)
+        else:
             start |= {name: self.label(start, name) for name in ("id", "name") if name in start}
-        elif block.type == "fallback":
+        block = _Block(kind, start)
+        if block.is_call:
+            block.input = self.arguments(start, "input")
+        elif kind == "fallback":
             served = self.label(self.details(start, "to"), "model")
             self.served_model = served or self.served_model
+        if block.is_call and start.get("id"):
+            first = self._by_id.setdefault(start["id"], block)
+            if first is not block:  # its start came again
+                self._by_index[index] = first
+                return
         self._add(index, block)
         if block.type == "tool_use":
             block.number = len(self._calls)
@@ -438,6 +420,8 @@ class _Reply(JSONReply):
         elif block is not None:
             if kind == "input_json":
                 delta["partial_json"] = self.arguments(delta, "partial_json")
+                if delta["partial_json"] and not block.is_call:
+                    self._refuse("partial_json must belong to a call")
             block.add(delta)
             if kind == "input_json" and block.number is not None and delta["partial_json"]:
                 yield ToolCallPiece(block.number, arguments=delta["partial_json"])
@@ -451,18 +435,18 @@ class _Reply(JSONReply):
 
     def _count(self, usage: Object) -> Iterator[Usage]:
         """Yield the usage so far: the counts are totals."""
-        counts = {name: self.count(usage, name) for name in (*_INPUTS, "output_tokens")}
-        told = {name: count for name, count in counts.items() if count is not None}
-        if not told:
+        names = (*_INPUTS, "output_tokens")
+        counts = {name: count for name in names if (count := self.count(usage, name)) is not None}
+        if not counts:
             return
         # The last event may leave out what the first one had, or have it as zero (SGLang's pull
         # request 20830, Envoy AI Gateway's 1631).
-        if not any(told.get(name) for name in _INPUTS):
-            told = {name: count for name, count in told.items() if name not in _INPUTS}
+        if not any(counts.get(name) for name in _INPUTS):
+            counts = {name: count for name, count in counts.items() if name not in _INPUTS}
         details = self.details(usage, "output_tokens_details")
         if (thinking := self.count(details, "thinking_tokens")) is not None:
-            told["thinking_tokens"] = thinking
-        self._counts |= told
+            counts["thinking_tokens"] = thinking
+        self._counts |= counts
         yield Usage(
             sum(self._counts.get(name, 0) for name in _INPUTS),
             self._counts.get("output_tokens", 0),
@@ -473,8 +457,8 @@ class _Reply(JSONReply):
     def _finish(self) -> Iterator[Delta]:
         calls: list[ToolCall] = []
         for number, block in enumerate(self._calls):
-            start, arguments = block.start, block.arguments
-            if not block.streamed and arguments != "{}":
+            start, arguments = block.fields(), block.arguments
+            if arguments and not block.streamed:
                 yield ToolCallPiece(number, arguments=arguments)
             kind = self.label(start, "toolset_name") or "function"
             call_id, name = start.get("id", ""), start.get("name", "")

@@ -128,7 +128,7 @@ class _Reply(JSONReply):
         if parts := [joined(part) for part in self._parts.values()]:
             message["content"] = parts
         if self.tool_calls:
-            message["tool_calls"] = self._calls.items()
+            message["tool_calls"] = self._calls.items(self.tool_calls)
         if self._citations:
             message["citations"] = [*self._citations]
         return [{"role": "assistant", **message}] if message else []

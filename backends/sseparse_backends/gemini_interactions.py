@@ -29,6 +29,7 @@ from ._contract import (
 from ._json_reply import JSONReply
 from ._json_service import Service, conversation, expect_calls, is_json, result_text
 from ._merge import Object, is_list
+from ._tool_calls import last_object
 
 
 class InteractionConfig(TypedDict, total=False):
@@ -216,7 +217,7 @@ class _Step:
                     for part in parts
                 ]
         if self.call is not None or self.arguments:
-            fields["arguments"] = _parse("".join(self.arguments))
+            fields["arguments"] = _parse(last_object("".join(self.arguments)))
         return fields
 
 
@@ -361,13 +362,16 @@ class _Reply(JSONReply):
 
     def _finish(self, interaction: Object) -> Iterator[Delta]:
         status = self.label(interaction, "status")
-        if status == "failed":
+        if status in ("failed", "cancelled"):
             raise BackendError(interaction)
         if status in ("queued", "in_progress"):  # in the background
             return
         calls = [
             ToolCall(
-                number, step.id, self.label(step.fields, "name"), "".join(step.arguments) or "{}"
+                number,
+                step.id,
+                self.label(step.fields, "name"),
+                last_object("".join(step.arguments)),
             )
             for number, step in enumerate(self._calls)
             if step.id not in self._answered

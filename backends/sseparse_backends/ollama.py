@@ -158,7 +158,7 @@ class _Reply(JSONReply):
         """See Reply.messages. Calls are in it once the reply is complete."""
         message = joined(self._message)
         if self.tool_calls:
-            message["tool_calls"] = [item for _, item in self._calls]
+            message["tool_calls"] = [self._calls[call.index][1] for call in self.tool_calls]
         return [{"role": "assistant", "content": "", **message}] if message else []
 
     def interpret(self, line: Any, /) -> Iterator[Delta]:
@@ -180,7 +180,7 @@ class _Reply(JSONReply):
                 len(self._calls),
                 self.label(item, "id"),
                 self.label(function, "name"),
-                self.arguments(function, "arguments") or "{}",
+                self.arguments(function, "arguments"),
             )
             self._calls.append((call, item))
             yield ToolCallPiece(call.index, call.id, call.name, call.arguments)

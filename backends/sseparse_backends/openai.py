@@ -164,7 +164,7 @@ class _Reply(JSONReply):
             call = self.tool_calls[-1]
             message["function_call"] = {"name": call.name, "arguments": call.arguments}
         elif self.tool_calls:
-            message["tool_calls"] = self._calls.items()
+            message["tool_calls"] = self._calls.items(self.tool_calls)
         if not message:
             return []
         message = {name: value for name, value in message.items() if value is not None}
@@ -249,10 +249,11 @@ class _Reply(JSONReply):
             arguments = self.arguments(function, "input" if kind == "custom" else "arguments")
             index, call_id = self.index(piece), self.label(piece, "id")
             yield self._calls.add(index, call_id, name, arguments, kind=kind, item=piece)
-        if function := self.content(delta, "function_call"):
+        function = self.content(delta, "function_call")
+        if any(function.values()) and not delta.get("tool_calls"):
             self._has_function_call = True
             name, arguments = self.label(function, "name"), self.arguments(function, "arguments")
-            yield self._calls.add(None, "", name, arguments)
+            yield self._calls.add(0, "", name, arguments)
         delta.pop("tool_calls", None)
         delta.pop("function_call", None)
 

@@ -325,6 +325,8 @@ class _Item:
         if self.fields.get("status") == "in_progress":
             del self.fields["status"]  # the item need not have one when it is done
         for name, value in fields.items():
+            if value == "{}" and str(self.arguments):
+                continue  # a placeholder where arguments came in pieces
             if value not in _EMPTY or not self.fields.get(name):
                 self.fields[name] = value
 
@@ -472,7 +474,11 @@ class _Reply(JSONReply):
                 self._part(value)[1].annotations.append(annotation)
                 yield None
         elif name in _STARTS:
-            self._read_response(self.details(value, "response"))
+            response = self.details(value, "response")
+            reply_id = self.label(response, "id")
+            if name == "response.created" and reply_id:
+                self.begin(reply_id)
+            self._read_response(response)
         elif name in _ENDS:
             yield from self._finish(self.content(value, "response"), name)
         elif not name and value.get("object") == "response":

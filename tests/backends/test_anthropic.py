@@ -166,9 +166,9 @@ def test_tool_calls_come_in_pieces_and_whole_at_the_end() -> None:
 def test_input_may_come_with_the_beginning_of_its_block_or_not_at_all(
     pieces: list[Any], start: dict[str, Any], arguments: str
 ) -> None:
-    use = tool_use(0, *pieces, id="a", **start)
+    use = tool_use(0, *pieces, id="a", name="f", **start)
     deltas = content(use)
-    assert deltas[-1] == ToolCall(0, "a", "", arguments)
+    assert deltas[-1] == ToolCall(0, "a", "f", arguments)
     streamed = "".join(delta.arguments for delta in deltas if isinstance(delta, ToolCallPiece))
     assert (streamed or "{}") == arguments
     (message,) = messages(use)
@@ -827,3 +827,55 @@ def test_messages_of_the_system_become_the_system_prompt() -> None:
     assert body["messages"] == [hi]
     texts = [{"type": "text", "text": text} for text in ("Be brief.", "Be kind.")]
     assert body["system"] == [texts[0], cached, texts[1]]
+
+
+def test_start_of_a_call_that_comes_again_is_the_same_call() -> None:
+    start = event("content_block_start", index=1, content_block=CALL_BLOCK)
+    pieces = [
+        event(
+            "content_block_delta",
+            index=1,
+            delta={"type": "input_json_delta", "partial_json": '{"x": 1}'},
+        )
+    ]
+    outcome = receive(ANTHROPIC, [START, start, start, *pieces, *ending("tool_use")])
+    assert outcome.tool_calls == (ToolCall(0, "a", "f", '{"x": 1}'),)
+
+
+def test_input_of_no_call_is_invalid() -> None:
+    delta = {"type": "input_json_delta", "partial_json": '{"x": 1}'}
+    piece = event("content_block_delta", index=0, delta=delta)
+    outcome = receive(ANTHROPIC, [START, HI, piece, *ending("tool_use")])
+    assert isinstance(outcome.error, InvalidJSON)
+
+
+def test_call_that_was_cut_before_its_input_is_none() -> None:
+    start = event("content_block_start", index=0, content_block=CALL_BLOCK)
+    assert receive(ANTHROPIC, [START, start, *ending(None)]).tool_calls == ()
+    assert receive(ANTHROPIC, [START, start, *ending("tool_use")]).tool_calls == (
+        ToolCall(0, "a", "f", "{}"),
+    )
+
+
+@pytest.mark.parametrize("depth", [100, 600])
+def test_deep_input_can_be_sent_back(depth: int) -> None:
+    nested = '{"x": ' + "[" * depth + "]" * depth + "}"
+    start = event("content_block_start", index=0, content_block=CALL_BLOCK)
+    delta = {"type": "input_json_delta", "partial_json": nested}
+    piece = event("content_block_delta", index=0, delta=delta)
+    outcome = receive(ANTHROPIC, [START, start, piece, *ending("tool_use")])
+    assert outcome.messages[0]["content"][0]["input"] == json.loads(nested)
+
+
+def test_number_in_a_delta_of_a_new_kind_is_text() -> None:
+    delta = {"type": "new_delta", "text": 5}
+    piece = event("content_block_delta", index=0, delta=delta)
+    outcome = receive(ANTHROPIC, [START, HI, piece, *ending("end_turn")])
+    assert outcome.messages[0]["content"][0]["text"] == "Hi5"
+
+
+CALL_BLOCK = {"type": "tool_use", "id": "a", "name": "f", "input": {}}
+
+
+def ending(reason: str | None) -> list[bytes]:
+    return [event("message_delta", delta={"stop_reason": reason}), event("message_stop")]

@@ -282,6 +282,15 @@ def test_events_come_before_their_deltas_if_they_are_wanted() -> None:
     ]
 
 
+def test_reply_whose_events_were_handed_out_is_not_tried_again() -> None:
+    machine = Reply(OpenAI(base_url="http://127.0.0.1"), retries=1)
+    machine.exchange.with_events = True
+    machine.receive_response(200, STREAM)
+    assert len(machine.receive_data(b'data: {"id": "a"}\n\n')) == 1
+    machine.lose_connection(CUT)
+    assert machine.state is CLOSED
+
+
 def test_event_that_is_nested_too_deeply_is_an_error_of_the_protocol() -> None:
     machine = Reply(OpenAI(base_url="http://127.0.0.1"))
     machine.receive_response(200, STREAM)

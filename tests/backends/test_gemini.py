@@ -474,7 +474,7 @@ def test_prompt_that_is_blocked_is_an_error() -> None:
 
 
 @pytest.mark.parametrize("field", [b"data: ", b""])
-@pytest.mark.parametrize("damaged", [b"{,}", b'{"candidates":[}', b'{"candidates":7}'])
+@pytest.mark.parametrize("damaged", [b'{"a",}', b'{"candidates":[}', b'{"candidates":7}'])
 def test_damaged_json_is_invalid_in_a_data_field_or_not(field: bytes, damaged: bytes) -> None:
     data = body(chunk(part("Hi"), finish="STOP")) + field + damaged + b"\r\n\r\n"
     outcome = check(GEMINI, data, text="Hi", raises=InvalidJSON)

@@ -292,7 +292,6 @@ def test_step_may_begin_with_a_part_of_its_content() -> None:
         ("completed", "tool_calls", 1),
         ("requires_action", "tool_calls", 1),
         ("new", "tool_calls", 1),
-        ("cancelled", "tool_calls", 1),
         ("incomplete", "length", 0),
         ("budget_exceeded", "length", 0),
     ],
@@ -304,8 +303,15 @@ def test_status_says_whether_calls_are_to_be_run(status: str, kind: Any, calls: 
     assert len(outcome.messages) == 1 + calls
 
 
-def test_cancelled_reply_ends_for_another_reason() -> None:
-    assert checked(*HI, completed("cancelled")).finish == Finish("cancelled", "other")
+def test_cancelled_reply_is_an_error() -> None:
+    data = body(*HI, *call(1, "a", "f", "{}"), completed("cancelled"))
+    assert check(INTERACTIONS, data, text="Hi", raises=BackendError).tool_calls == ()
+
+
+def test_arguments_that_come_again_count_once() -> None:
+    data = body(*HI, *call(1, "a", "f", '{"n": 1}', '{"n": 1}', "{}"), completed("completed"))
+    (whole,) = check(INTERACTIONS, data, text="Hi").tool_calls
+    assert whole.arguments == '{"n": 1}'
 
 
 @pytest.mark.parametrize("status", [None, "", [], {}, ["odd"]])
@@ -322,7 +328,7 @@ def test_reply_that_is_not_completed_is_incomplete(end: bytes) -> None:
 
 
 def test_arguments_that_are_not_json_are_invalid() -> None:
-    data = body(*HI, *call(1, "a", "f", '{"n": 1}', "{}"), completed("requires_action"))
+    data = body(*HI, *call(1, "a", "f", '{"n": 1}', "x"), completed("requires_action"))
     outcome = check(INTERACTIONS, data, text="Hi", raises=InvalidJSON)
     assert len(outcome.messages) == 1
 

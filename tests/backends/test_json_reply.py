@@ -8,7 +8,14 @@ from typing import Any
 
 import pytest
 
-from sseparse import EventTooLarge, InvalidJSON, ServerSentEvent, SSEDecoder, UnknownField
+from sseparse import (
+    EventTooLarge,
+    InvalidJSON,
+    RemoteProtocolError,
+    ServerSentEvent,
+    SSEDecoder,
+    UnknownField,
+)
 from sseparse_backends import BackendError, Finish, FinishKind, ToolCall
 from sseparse_backends._json_reply import JSONReply, loads
 
@@ -211,6 +218,7 @@ ABSENT: list[Any] = [None, "", [], {}, False]
         ("index", 3.0, 3),
         ("index", "3", 3),
         *(("index", value, None) for value in [*ABSENT, True, 0.5, "x", "9" * 10, [1]]),
+        *(("index", value, None) for value in (2**53, -(2**53), 10**400, 1e300)),
         ("count", 3, 3),
         ("count", 3.7, 3),
         *(("count", value, None) for value in [*ABSENT, True, -1, -0.5, float("inf"), "3", [3]]),
@@ -279,6 +287,41 @@ def test_calls_come_before_finish(
     example = reply()
     assert list(example.finish(calls, "x", kind)) == [*calls, Finish("x", expected)]
     assert example.tool_calls == calls
+
+
+@pytest.mark.parametrize(
+    ("reason", "kind", "arguments"),
+    [
+        ("x", "stop", "{}"),
+        ("x", "tool_calls", "{}"),
+        ("x", "pause", "{}"),
+        ("x", "other", None),
+        (None, "stop", None),
+    ],
+)
+def test_call_whose_arguments_never_came_is_one_only_in_a_reply_that_is_whole(
+    reason: str | None, kind: FinishKind, arguments: str | None
+) -> None:
+    example = reply()
+    *calls, finish = example.finish([ToolCall(0, "a", "f"), ToolCall(1)], reason, kind)
+    assert calls == ([] if arguments is None else [ToolCall(0, "a", "f", arguments)])
+    assert isinstance(finish, Finish)
+    assert example.tool_calls == calls
+
+
+@pytest.mark.parametrize("call", [ToolCall(0, "a", "", "{}"), ToolCall(0, "", "", "{}")])
+def test_call_without_a_name_is_an_error(call: ToolCall) -> None:
+    with pytest.raises(InvalidJSON, match="tool call 0 must have a name"):
+        next(iter(reply().finish([call], "x", "tool_calls")))
+
+
+def test_start_of_another_reply_is_an_error() -> None:
+    example = reply()
+    assert example.begin("a")
+    assert not example.begin("a")
+    for other in ("b", ""):
+        with pytest.raises(RemoteProtocolError, match="begins inside the first, 'a'"):
+            example.begin(other)
 
 
 @pytest.mark.parametrize("kind", ["length", "filter"])

@@ -340,6 +340,46 @@ def test_pieces_of_calls_come_as_they_arrive() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "delta",
+    [
+        {"function_call": {"name": "", "arguments": ""}},
+        {"function_call": {"name": None, "arguments": None}},
+        {"tool_calls": [{}]},
+        {"tool_calls": [{"index": 0, "id": "", "function": {"name": "", "arguments": ""}}]},
+    ],
+)
+def test_call_that_says_nothing_is_none(delta: dict[str, Any]) -> None:
+    outcome = receive(OPENAI, [chunk(content="Hi", **delta), STOP, DONE])
+    assert (outcome.tool_calls, outcome.finish) == ((), Finish("stop"))
+    assert outcome.messages == ({"role": "assistant", "content": "Hi"},)
+
+
+def test_older_function_call_beside_tool_calls_is_the_same_call() -> None:
+    function = {"name": "f", "arguments": "{}"}
+    tool_calls = [{"index": 0, "id": "a", "function": function}]
+    assert deltas(chunk(tool_calls=tool_calls, function_call=function)) == [
+        ToolCall(0, "a", "f", "{}")
+    ]
+
+
+def test_older_function_call_may_repeat_its_name() -> None:
+    pieces = [chunk(function_call={"name": "f", "arguments": part}) for part in ('{"x":', " 1}")]
+    assert deltas(*pieces) == [ToolCall(0, "", "f", '{"x": 1}')]
+
+
+@pytest.mark.parametrize("end", [DONE, chunk("abort") + DONE])
+def test_call_that_was_cut_before_its_arguments_is_none(end: bytes) -> None:
+    outcome = receive(OPENAI, [HI, call(0, "a", name="rm", arguments=""), end])
+    assert outcome.tool_calls == ()
+
+
+@pytest.mark.parametrize("field", ["reasoning_content", "refusal", "content"])
+def test_number_before_text_goes_back_too(field: str) -> None:
+    whole = message(chunk(**{field: 5}), chunk(**{field: " apples"}))
+    assert whole[field] == "5 apples"
+
+
 @pytest.mark.parametrize(("reason", "kind"), [("length", "length"), ("content_filter", "filter")])
 def test_call_that_a_limit_may_have_cut_is_none(reason: str, kind: FinishKind) -> None:
     pieces = [call(0, "a", name="f", arguments='{"x": 1}'), call(1, "b", name="g")]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sseparse import IncompleteStream, InvalidJSON
+from sseparse import IncompleteStream, InvalidJSON, RemoteProtocolError
 from sseparse_backends import (
     Backend,
     BackendError,
@@ -503,11 +503,26 @@ def test_call_that_the_service_ran_is_none(served: list[Item]) -> None:
 def test_call_of_a_tool_that_xai_searches_with_is_none() -> None:
     search = {"type": "custom_tool_call", "call_id": "xs_1", "name": "x_user_search", "input": "{}"}
     tools = [{"type": "x_search"}, {"type": "function", "name": "f"}, None]
-    start = event("response.created", response={"id": "a", "tools": tools})
+    start = event("response.in_progress", response={"id": "a", "tools": tools})
     events = [start, item("added", {**search, "input": ""}, 0), item("done", search, 0)]
     assert deltas(*events, HI, said="Hi") == [Text("Hi")]
     assert deltas(*events, ADDED, DONE, last=end(output=[search, CALL_ITEM])) == [CALL]
     assert items(*events) == [search]
+
+
+def test_second_reply_inside_the_first_is_an_error() -> None:
+    starts = [event("response.created", response={"id": name}) for name in "ab"]
+    body = starts[0] + ADDED + starts[1] + HI + end()
+    error = receive(BACKEND, [body]).error
+    assert isinstance(error, RemoteProtocolError)
+    assert "a second reply, 'b', begins inside the first, 'a'" in str(error)
+    assert receive(BACKEND, [starts[0] * 2 + HI + end()]).error is None
+
+
+def test_empty_object_at_the_end_replaces_no_arguments() -> None:
+    whole = item("done", {**CALL_ITEM, "arguments": "{}"})
+    (call,) = reply(ADDED + piece('{"x": 1}') + whole + end(), "").tool_calls
+    assert call.arguments == '{"x": 1}'
 
 
 def test_arguments_that_are_no_json_are_an_error_that_names_the_call() -> None:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sseparse import RemoteProtocolError
 from sseparse_backends import ToolCall, ToolCallPiece
 from sseparse_backends._tool_calls import ToolCalls
 
@@ -71,7 +72,7 @@ B = ToolCall(1, "b", "time", "{}")
             [(None, "", "", '{"city":'), (None, "", "weather", ' "Rome"}')],
             [ToolCall(0, "", "weather", '{"city": "Rome"}')],
         ),
-        ([(0, "b", "time", "")], [ToolCall(0, "b", "time", "{}")]),
+        ([(0, "b", "time", "")], [ToolCall(0, "b", "time", "")]),
         # A piece with a call's ID and another index moves the call to that index.
         (
             [(0, "a", "weather", ""), (1, "a", "", '{"city":'), (1, "", "", ' "Rome"}')],
@@ -99,7 +100,9 @@ def test_calls_are_put_together(
         (['{"city":', ' "Rome"}', '{"city": "Rome"}'], '{"city": "Rome"}'),
         (['{"city": "Rome"}\n', ' {"city": "Bari"}'], '{"city": "Bari"}'),
         (['{"city": "Rome"}', ""], '{"city": "Rome"}'),
-        (["", ""], "{}"),
+        (["", ""], ""),
+        (['{"city": "Rome"}', "{}"], '{"city": "Rome"}'),
+        (["{}", "{}"], "{}"),
         # Arguments that are no objects are no repetition.
         (["1", "2"], "12"),
         (['{"a": 1}', "x"], '{"a": 1}x'),
@@ -149,7 +152,8 @@ def test_items_have_all_the_fields_of_their_pieces() -> None:
     calls.add(0, "", "", "{}", item={"index": 0, "function": {"arguments": "{}", "strict": True}})
     function = {"name": "f", "arguments": "{}", "strict": True}
     item = {"id": "a", "type": "function", "function": function, "extra": {"signature": "s"}}
-    assert calls.items() == [item]
+    assert calls.items(calls.take()) == [item]
+    assert calls.items([]) == []
 
 
 @st.composite
@@ -215,3 +219,10 @@ def test_twenty_thousand_calls_are_found_without_a_search(with_index: bool, with
     taken = calls.take()
     assert len(taken) == 20_000
     assert taken[-1].arguments == '{"n":19999}'
+
+
+def test_name_that_never_ends_is_refused() -> None:
+    calls = ToolCalls()
+    calls.add(0, "a", "f" * 999)
+    with pytest.raises(RemoteProtocolError, match="must have at most 1000 characters"):
+        calls.add(0, "", "gg")

@@ -61,7 +61,7 @@ class Reference:
     def __init__(self, text: str, allow: Iterable[str]) -> None:
         self.text = text
         self.allow = {*allow}
-        self.position = 0
+        self.position = int(text.startswith("\ufeff"))
         self.root: list[Any] = []
 
     def read(self) -> Seen:
