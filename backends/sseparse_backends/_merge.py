@@ -51,10 +51,11 @@ def merge(target: Object, piece: Mapping[str, Any]) -> None:
             for element in _parts(value):
                 _add(before, element)
         elif not isinstance(before, list | dict):
-            is_text = isinstance(value, str) and name not in _LABELS
-            # A number is text where text follows.
-            digits = json.dumps(before) if is_text and not isinstance(before, bool) else ""
-            target[name] = _start(name, digits + value if digits else value)
+            if isinstance(value, str) and name not in _LABELS and not isinstance(before, bool):
+                # A number is text where text follows.
+                target[name] = _Pieces([json.dumps(before), value])
+            else:
+                target[name] = _start(name, value)
 
 
 def _parts(value: Any) -> list[Any]:
