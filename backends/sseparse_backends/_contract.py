@@ -138,7 +138,7 @@ class Reply(Generic[Event]):
 
     @property
     def messages(self) -> list[dict[str, Any]]:
-        """The reply so far, as the service wants it back in a conversation. A new list."""
+        """The reply so far in the service's shape, to append to the conversation. A new list."""
         return []
 
     def interpret(self, event: Event, /) -> Iterable[Delta | None]:

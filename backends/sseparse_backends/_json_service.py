@@ -200,7 +200,7 @@ def conversation(
 
 
 def _marks(message: Mapping[str, Any]) -> set[str]:
-    """Return what tells the shape of a message: its keys, its type and those of its parts."""
+    """Return the keys, the type and the part types of a message."""
     marks: list[Any] = [*message, message.get("type")]
     match message.get("content"):
         case [*parts]:

@@ -147,9 +147,9 @@ class ReplyStream:
 
     @property
     def messages(self) -> list[dict[str, Any]]:
-        """What the service said, as it wants it back, put together anew each time.
+        """The reply in the service's own shape, to append to the conversation. A new list.
 
-        Append it to the conversation, and then the result of each call:
+        Go on with the result of each call:
 
             messages += reply.messages
             messages += [backend.tool_result(call, run(call)) for call in reply.tool_calls]
@@ -211,11 +211,11 @@ class ReplyStream:
 
 
 class _View:
-    """An iterator over the items of a driver that are `wanted`."""
+    """An iterator over the items of a driver for which `is_item` is true."""
 
-    def __init__(self, driver: Driver[Any], wanted: Callable[[Any], bool]) -> None:
+    def __init__(self, driver: Driver[Any], is_item: Callable[[Any], bool]) -> None:
         self._driver = driver
-        self._wanted = wanted
+        self._is_item = is_item
 
     def __aiter__(self) -> _View:
         return self
@@ -223,7 +223,7 @@ class _View:
     async def __anext__(self) -> Any:
         while True:
             item = await self._driver.__anext__()
-            if self._wanted(item):
+            if self._is_item(item):
                 return item
 
 

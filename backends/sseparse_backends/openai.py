@@ -144,7 +144,7 @@ _PLAIN = frozenset(["role", "content", "reasoning", "reasoning_content"])
 class _Reply(JSONReply):
     _finish_reason = ""
     # The index of the choice that came first, and the indexes of others: another one begins with
-    # its role, or beside the first. Some servers count the pieces of one choice.
+    # its role, or beside the first. Some compatible servers count the pieces of one choice.
     _first: int | None = None
     _has_function_call = False
 

@@ -161,6 +161,13 @@ _RESULTS = {
 }
 
 
+_OUTPUTS = {
+    "computer": "a URL or a computer_screenshot",
+    "tool_search": "a list of tools",
+    "mcp_approval": "a boolean, or an object with approve",
+}
+
+
 def _result(call: ToolCall, output: Any) -> Mapping[str, Any]:
     """Return the fields of a result, as the guide of each tool has them.
 
@@ -189,8 +196,7 @@ def _result(call: ToolCall, output: Any) -> Mapping[str, Any]:
         case "mcp_approval", {"approve": bool()}:
             return output  # type: ignore[no-any-return]
         case ("computer" | "tool_search" | "mcp_approval") as kind, _:
-            rule = f"output must be what tool_result documents for {kind}"
-            raise ValueError(f"{rule}, got {output!r:.100}")
+            raise ValueError(f"output must be {_OUTPUTS[kind]}, got {output!r:.100}")
         case _:
             return {"output": output}
 
@@ -296,7 +302,7 @@ class _Item:
     text, parts: text of a message as it was yielded, and its parts by their index.
     has_reasoned: the text of a reasoning item was yielded.
     arguments: of a call, as they were yielded.
-    number, told: of a call, its number, and the ID and the name that were yielded.
+    number, sent_name: of a call, its number, and the ID and the name that were yielded.
     """
 
     def __init__(self, type: str, index: int | None, number: int) -> None:
@@ -310,7 +316,7 @@ class _Item:
         self.has_reasoned = False
         self.arguments = _Growing()
         self.number: int | None = None
-        self.told: tuple[str, str] = ("", "")
+        self.sent_name: tuple[str, str] = ("", "")
 
     def may_be_at(self, index: int | None) -> bool:
         """Return whether what has this index may belong to the item."""
@@ -638,10 +644,11 @@ class _Reply(JSONReply):
             item.number = self._calls
             self._calls += 1
         item.arguments.add(arguments)
-        told, item.told = item.told, self._call_name(item)
-        news = [new if new != old else "" for new, old in zip(item.told, told, strict=True)]
-        if any(news) or arguments:
-            yield ToolCallPiece(item.number, news[0], news[1], arguments)
+        before, item.sent_name = item.sent_name, self._call_name(item)
+        pairs = zip(item.sent_name, before, strict=True)
+        call_id, name = (new if new != old else "" for new, old in pairs)
+        if call_id or name or arguments:
+            yield ToolCallPiece(item.number, call_id, name, arguments)
 
     def _call_name(self, item: _Item) -> tuple[str, str]:
         """Return the ID and the name of a call. A tool without a name has that of its kind."""
