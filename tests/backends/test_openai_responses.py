@@ -861,7 +861,7 @@ def test_shell_result_has_the_limit_of_its_call_if_that_has_one() -> None:
     ],
 )
 def test_output_that_a_kind_excludes_is_a_value_error(kind: str, output: Any) -> None:
-    with pytest.raises(ValueError, match="^output must be a .*, got "):
+    with pytest.raises(ValueError, match=r"^output must be a .*, got "):
         RESPONSES.tool_result(ToolCall(0, "a", "", "", kind), output)
     with pytest.raises(ValueError, match="must be JSON values"):
         RESPONSES.tool_result(ToolCall(0, "a", "f"), float("nan"))
