@@ -123,7 +123,7 @@ class UnexpectedResponse(RemoteProtocolError):
         url: str = "",
         expected: str = "a stream",
     ) -> None:
-        self.url = redacted_url(url) if url else ""
+        self.url: str = redacted_url(url) if url else ""
         super().__init__(status, headers, body, retry_after, self.url, expected)
         self.status = status
         self.headers = headers

@@ -20,6 +20,7 @@ from ._contract import (
     FinishKind,
     Messages,
     Reasoning,
+    Reply,
     Text,
     ToolCall,
     ToolCallPiece,
@@ -118,7 +119,7 @@ class Anthropic(Service):
         headers = {"anthropic-version": self.api_version, **self.key_field("x-api-key")}
         return self.post("/v1/messages", headers, body, options)
 
-    def reply(self, content_type: str) -> _Reply:
+    def reply(self, content_type: str) -> Reply[Any]:
         """See Backend.reply."""
         decoder = self.decoder(content_type)
         return _Reply(decoder, self.max_event_size, is_object=is_json(content_type))

@@ -18,6 +18,7 @@ from ._contract import (
     FinishKind,
     Messages,
     Reasoning,
+    Reply,
     Text,
     ToolCall,
     Usage,
@@ -77,7 +78,7 @@ class Cohere(Service):
         body = {"model": model, "messages": turns, "stream": True}
         return self.post("/v2/chat", self.key_field("authorization", "Bearer "), body, options)
 
-    def reply(self, content_type: str) -> _Reply:
+    def reply(self, content_type: str) -> Reply[Any]:
         """See Backend.reply."""
         decoder = self.decoder(content_type)
         return _Reply(decoder, self.max_event_size, is_object=is_json(content_type))

@@ -17,7 +17,7 @@ import msgspec
 from sseparse import InvalidJSON, ServerSentEvent, SSEDecoder, UnknownField
 from sseparse.transports import Request
 
-from ._contract import BackendError, Delta, Finish, Messages, Text
+from ._contract import BackendError, Delta, Finish, Messages, Reply, Text
 from ._json_reply import JSONReply
 from ._json_service import check_types, check_url, conversation, expect_content_type, join_url
 from ._merge import Object
@@ -93,7 +93,7 @@ class DarkAI:
         body = msgspec.json.encode({"query": _prompt(messages), "model": model})
         return Request("POST", self.api_endpoint, headers, body)
 
-    def reply(self, content_type: str) -> _Reply:
+    def reply(self, content_type: str) -> Reply[Any]:
         """See Backend.reply."""
         expect_content_type(self, content_type, "text/event-stream")
         limit = self.max_event_size

@@ -23,6 +23,7 @@ from ._contract import (
     FinishKind,
     Messages,
     Reasoning,
+    Reply,
     Text,
     ToolCall,
     ToolCallPiece,
@@ -120,7 +121,7 @@ class Gemini(Service):
         path = quote(model if "/" in model else f"models/{model}")
         return self.post(f"/{path}:streamGenerateContent", headers, body, fields, alt="sse")
 
-    def reply(self, content_type: str) -> _Reply:
+    def reply(self, content_type: str) -> Reply[Any]:
         """See Backend.reply."""
         decoder = self.decoder(content_type)
         return _Reply(decoder, self.max_event_size, is_object=is_json(content_type))

@@ -21,6 +21,7 @@ from ._contract import (
     FinishKind,
     Messages,
     Reasoning,
+    Reply,
     Text,
     ToolCall,
     ToolCallPiece,
@@ -111,7 +112,7 @@ class GeminiInteractions(Service):
             fields["generation_config"] = {**(options.get("generation_config") or {}), **config}
         return self.post("/interactions", self.key_field("x-goog-api-key"), body, fields)
 
-    def reply(self, content_type: str) -> _Reply:
+    def reply(self, content_type: str) -> Reply[Any]:
         """See Backend.reply."""
         decoder = self.decoder(content_type)
         return _Reply(decoder, self.max_event_size, is_object=is_json(content_type))

@@ -19,6 +19,7 @@ from ._contract import (
     FinishKind,
     Messages,
     Reasoning,
+    Reply,
     Text,
     ToolCall,
     ToolCallPiece,
@@ -106,7 +107,7 @@ class Ollama(Service):
         headers = {"accept": "application/x-ndjson", **self.key_field("authorization", "Bearer ")}
         return self.post("/api/chat", headers, body, fields)
 
-    def reply(self, content_type: str) -> _Reply:
+    def reply(self, content_type: str) -> Reply[Any]:
         """See Backend.reply."""
         limit = self.max_event_size
         # Without `stream` the reply is one object, of the same shape.

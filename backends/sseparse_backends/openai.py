@@ -20,6 +20,7 @@ from ._contract import (
     FinishKind,
     Messages,
     Reasoning,
+    Reply,
     Text,
     ToolCall,
     ToolCallPiece,
@@ -100,7 +101,7 @@ class OpenAI(Service):
         path = f"/openai/deployments/{quote(model, safe='')}/chat/completions"
         return self.post(path, headers, body, options, **{"api-version": self.api_version})
 
-    def reply(self, content_type: str) -> _Reply:
+    def reply(self, content_type: str) -> Reply[Any]:
         """See Backend.reply."""
         decoder = self.decoder(content_type)
         return _Reply(decoder, self.max_event_size, is_object=is_json(content_type))

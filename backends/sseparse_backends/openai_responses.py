@@ -22,6 +22,7 @@ from ._contract import (
     FinishKind,
     Messages,
     Reasoning,
+    Reply,
     Text,
     ToolCall,
     ToolCallPiece,
@@ -117,7 +118,7 @@ class OpenAIResponses(Service):
         body = {"model": model or self.default_model, "input": items, "stream": True}
         return self.post("/responses", self.key_field("authorization", "Bearer "), body, options)
 
-    def reply(self, content_type: str) -> _Reply:
+    def reply(self, content_type: str) -> Reply[Any]:
         """See Backend.reply."""
         decoder = self.decoder(content_type)
         return _Reply(decoder, self.max_event_size, is_object=is_json(content_type))

@@ -76,7 +76,7 @@ def message(name: str, **data: Any) -> str:
     return json.dumps({"event": name, "data": data})
 
 
-def interpret(*data: str, strict: bool = False) -> list[Delta]:
+def interpret(*data: str, strict: bool = False) -> list[Delta | None]:
     reply = DarkAI(strict=strict).reply("text/event-stream")
     return [delta for text in data for delta in reply.interpret(ServerSentEvent(data=text))]
 
