@@ -291,12 +291,16 @@ def test_reply_whose_events_were_handed_out_is_not_tried_again() -> None:
     assert machine.state is CLOSED
 
 
-def test_event_that_is_nested_too_deeply_is_an_error_of_the_protocol() -> None:
+@pytest.mark.parametrize("depth", [900, 100_000])
+def test_event_that_is_nested_too_deeply_is_an_error_of_the_protocol(depth: int) -> None:
     machine = Reply(OpenAI(base_url="http://127.0.0.1"))
     machine.receive_response(200, STREAM)
-    body = b'data: {"choices": [{"delta": {"x": ' + b"[" * 900 + b"]" * 900 + b"}}]}\n\n"
-    machine.receive_data(body * 2)
-    assert isinstance(machine.error, RemoteProtocolError)
+    nested = b"[" * depth + b"]" * depth
+    machine.receive_data(b'data: {"choices": [{"delta": {"x": ' + nested + b"}}]}\n\n")
+    # CPython 3.12 and later bear more levels than 3.11.
+    assert isinstance(machine.error, RemoteProtocolError) or (
+        machine.error is None and depth < 1000
+    )
 
 
 def test_last_item_that_the_end_has_cut_is_incomplete() -> None:
