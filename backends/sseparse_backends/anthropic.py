@@ -350,6 +350,8 @@ class _Reply(JSONReply):
 
     def _interpret_data(self, data: Object) -> Iterator[Delta | None]:
         match self.label(data, "type"):
+            case "message":  # one object in place of a stream
+                yield from self._interpret_object(data)
             case "message_start":
                 yield from self._begin(self.details(data, "message"))
             case "content_block_start":

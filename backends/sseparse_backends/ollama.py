@@ -164,11 +164,12 @@ class _Reply(JSONReply):
 
     def interpret(self, line: Any, /) -> Iterator[Delta]:
         for value in self.objects(line):
-            if value is not None:
-                yield from self._interpret_line(value)
+            yield from self._interpret_line(value or {})
 
     def _interpret_line(self, line: Object) -> Iterator[Delta]:
         self.served_model = self.served_model or self.label(line, "model") or None
+        if self.is_object and not isinstance(line.get("message"), dict):
+            raise BackendError(line)
         message = {**self.content(line, "message")}
         if thought := self.text(message, "thinking"):
             yield Reasoning(thought)
@@ -183,12 +184,14 @@ class _Reply(JSONReply):
                 self.label(function, "name"),
                 self.arguments(function, "arguments"),
             )
-            self._calls.append((call, item))
+            kept = item
+            if isinstance(function.get("arguments"), str) and call.arguments:
+                function = {**function, "arguments": self.value_of(call.arguments)}
+                kept = {**item, "function": function}
+            self._calls.append((call, kept))
             yield ToolCallPiece(call.index, call.id, call.name, call.arguments)
         message.pop("tool_calls", None)
         merge(self._message, message)
-        if self.is_object and not line.get("message"):
-            raise BackendError(line)
         reason = self.label(line, "done_reason") or None
         # Some servers send the reason without `done`.
         if line.get("done") or reason:
