@@ -150,7 +150,7 @@ class Anthropic(Service):
 # Of messages of other services.
 _FOREIGN = frozenset(
     "parts tool_calls tool_call_id tool_name function_call function_call_output input_text "
-    "output_text image_url".split()
+    "output_text image_url function_result model_output tool_plan reasoning".split()
 )
 # Types of a result's content blocks.
 _RESULT_BLOCKS = frozenset("text image document search_result tool_reference browser_state".split())

@@ -97,7 +97,9 @@ class Cohere(Service):
 
 
 # Of messages of other services.
-_FOREIGN = frozenset("parts tool_use tool_result function_call_output".split())
+_FOREIGN = frozenset(
+    "parts tool_use tool_result tool_name function_call_output function_result model_output".split()
+)
 
 # docs.cohere.com/v2/reference/chat-stream, finish_reason. ERROR and TIMEOUT are errors.
 _KINDS: Mapping[str, FinishKind] = {

@@ -127,21 +127,23 @@ class Ollama(Service):
 
 
 # Of messages of other services.
-_FOREIGN = frozenset("parts tool_use tool_result function_call_output".split())
+_FOREIGN = frozenset(
+    "parts tool_use tool_result tool_plan function_call_output function_result model_output".split()
+)
 
 
 def _expect_answers(messages: Sequence[Mapping[str, Any]]) -> None:
-    """Raise ValueError for a tool result before a call of its tool."""
-    names: set[Any] = set()
+    """Raise ValueError for a tool result before a call of its tool, or of its ID."""
+    names: set[str] = set()
     for message in messages:
         match message:
-            case {"role": "tool", "tool_name": name}:
-                expect_calls([name], names)
+            case {"role": "tool", "tool_name": name} | {"role": "tool", "tool_call_id": name}:
+                expect_calls([str(name)], names)
             case {"tool_calls": [*calls]}:
                 for call in calls:
                     match call:
-                        case {"function": {"name": name}}:
-                            names.add(name)
+                        case {"function": {"name": name}, **others}:
+                            names |= {str(name), str(others.get("id"))}
                         case _:
                             pass
             case _:

@@ -122,7 +122,10 @@ class OpenAI(Service):
 
 
 # Of messages of other services.
-_FOREIGN = frozenset("parts tool_use tool_result function_call_output".split())
+_FOREIGN = frozenset(
+    "parts tool_use tool_result tool_name tool_plan function_call_output function_result "
+    "model_output".split()
+)
 
 
 _KINDS: Mapping[str, FinishKind] = {
