@@ -79,7 +79,7 @@ def expect_decoded(source: Any, codings: Collection[str] = ()) -> None:
     remedy = "request it with Accept-Encoding: identity, or "
     for name in names & {*codings} & _PACKAGES.keys():
         packages = _PACKAGES[name]
-        if type(source).__module__.startswith("httpx.") and name == "zstd":
+        if type(source).__module__.partition(".")[0] == "httpx" and name == "zstd":
             packages = ("zstandard",)
         if not any(package in sys.modules for package in packages):
             raise ValueError(

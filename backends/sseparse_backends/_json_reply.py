@@ -258,6 +258,13 @@ class JSONReply(Reply[Any]):
             raise InvalidJSON(words, call.arguments.encode()) from cause
         return call
 
+    def value_of(self, arguments: str) -> Any:
+        """Return the value of arguments that came as text, where the service wants it back."""
+        try:
+            return loads(arguments)
+        except (ValueError, RecursionError) as cause:
+            self._refuse(f"the arguments of a tool call must be JSON: {cause}", cause)
+
     def begin(self, reply_id: str) -> bool:
         """Take the ID that a start of the reply has; return whether it is the first start.
 

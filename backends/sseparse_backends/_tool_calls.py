@@ -34,6 +34,9 @@ class ToolCalls:
         # The latest call of each index, of each ID, of each pair, and of all.
         self._latest: dict[tuple[int | None, str | None], _Call] = {}
 
+    def __len__(self) -> int:
+        return len(self._calls)
+
     def add(
         self,
         index: int | None,

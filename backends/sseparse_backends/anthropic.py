@@ -150,7 +150,7 @@ class Anthropic(Service):
 # Of messages of other services.
 _FOREIGN = frozenset(
     "parts tool_calls tool_call_id tool_name function_call function_call_output input_text "
-    "output_text image_url".split()
+    "output_text image_url function_result model_output tool_plan reasoning".split()
 )
 # Types of a result's content blocks.
 _RESULT_BLOCKS = frozenset("text image document search_result tool_reference browser_state".split())
@@ -350,6 +350,8 @@ class _Reply(JSONReply):
 
     def _interpret_data(self, data: Object) -> Iterator[Delta | None]:
         match self.label(data, "type"):
+            case "message":  # one object in place of a stream
+                yield from self._interpret_object(data)
             case "message_start":
                 yield from self._begin(self.details(data, "message"))
             case "content_block_start":

@@ -97,7 +97,9 @@ class Cohere(Service):
 
 
 # Of messages of other services.
-_FOREIGN = frozenset("parts tool_use tool_result function_call_output".split())
+_FOREIGN = frozenset(
+    "parts tool_use tool_result tool_name function_call_output function_result model_output".split()
+)
 
 # docs.cohere.com/v2/reference/chat-stream, finish_reason. ERROR and TIMEOUT are errors.
 _KINDS: Mapping[str, FinishKind] = {
@@ -139,7 +141,7 @@ class _Reply(JSONReply):
             if data is None:
                 continue  # `[DONE]` comes after the end
             self.id = self.id or self.label(data, "id") or None
-            if self.is_object:
+            if self.is_object or ("type" not in data and "message" in data):
                 yield from self._interpret_object(data)
                 continue
             match data.get("type"):
@@ -173,9 +175,9 @@ class _Reply(JSONReply):
             yield None
 
     def _interpret_object(self, reply: Object) -> Iterator[Delta | None]:
-        message = self.content(reply, "message")
-        if not message:
+        if not isinstance(reply.get("message"), dict):
             raise BackendError(reply)
+        message = self.content(reply, "message")
         yield from self._interpret_message(None, message)
         yield from self._finish(reply)
 

@@ -383,6 +383,8 @@ class _Reply(JSONReply):
                 self._refuse(f"partialArgs must make up an object: {cause}", cause)
         elif call.function.get("args"):
             call.arguments = self.arguments(call.function, "args")
+            if isinstance(call.function["args"], str):
+                call.function["args"] = self.value_of(call.arguments)
         else:
             call.arguments = "{}"
 

@@ -251,7 +251,7 @@ class _Reply(JSONReply):
         for value in self.objects(event):
             if value is None:
                 continue
-            if self.is_object:
+            if self.is_object or ("event_type" not in value and "steps" in value):
                 if not value.keys() & {"status", "steps"}:
                     raise BackendError(value)
                 yield from self._interpret_event("interaction.completed", value, value)

@@ -127,21 +127,23 @@ class Ollama(Service):
 
 
 # Of messages of other services.
-_FOREIGN = frozenset("parts tool_use tool_result function_call_output".split())
+_FOREIGN = frozenset(
+    "parts tool_use tool_result tool_plan function_call_output function_result model_output".split()
+)
 
 
 def _expect_answers(messages: Sequence[Mapping[str, Any]]) -> None:
-    """Raise ValueError for a tool result before a call of its tool."""
-    names: set[Any] = set()
+    """Raise ValueError for a tool result before a call of its tool, or of its ID."""
+    names: set[str] = set()
     for message in messages:
         match message:
-            case {"role": "tool", "tool_name": name}:
-                expect_calls([name], names)
+            case {"role": "tool", "tool_name": name} | {"role": "tool", "tool_call_id": name}:
+                expect_calls([str(name)], names)
             case {"tool_calls": [*calls]}:
                 for call in calls:
                     match call:
-                        case {"function": {"name": name}}:
-                            names.add(name)
+                        case {"function": {"name": name}, **others}:
+                            names |= {str(name), str(others.get("id"))}
                         case _:
                             pass
             case _:
@@ -164,11 +166,12 @@ class _Reply(JSONReply):
 
     def interpret(self, line: Any, /) -> Iterator[Delta]:
         for value in self.objects(line):
-            if value is not None:
-                yield from self._interpret_line(value)
+            yield from self._interpret_line(value or {})
 
     def _interpret_line(self, line: Object) -> Iterator[Delta]:
         self.served_model = self.served_model or self.label(line, "model") or None
+        if self.is_object and not isinstance(line.get("message"), dict):
+            raise BackendError(line)
         message = {**self.content(line, "message")}
         if thought := self.text(message, "thinking"):
             yield Reasoning(thought)
@@ -183,12 +186,14 @@ class _Reply(JSONReply):
                 self.label(function, "name"),
                 self.arguments(function, "arguments"),
             )
-            self._calls.append((call, item))
+            kept = item
+            if isinstance(function.get("arguments"), str) and call.arguments:
+                function = {**function, "arguments": self.value_of(call.arguments)}
+                kept = {**item, "function": function}
+            self._calls.append((call, kept))
             yield ToolCallPiece(call.index, call.id, call.name, call.arguments)
         message.pop("tool_calls", None)
         merge(self._message, message)
-        if self.is_object and not line.get("message"):
-            raise BackendError(line)
         reason = self.label(line, "done_reason") or None
         # Some servers send the reason without `done`.
         if line.get("done") or reason:

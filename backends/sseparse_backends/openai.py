@@ -7,7 +7,7 @@ The last piece has a `finish_reason`. Then may come the usage, in a chunk withou
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Unpack
 from urllib.parse import quote
 
@@ -122,7 +122,10 @@ class OpenAI(Service):
 
 
 # Of messages of other services.
-_FOREIGN = frozenset("parts tool_use tool_result function_call_output".split())
+_FOREIGN = frozenset(
+    "parts tool_use tool_result tool_name tool_plan function_call_output function_result "
+    "model_output".split()
+)
 
 
 _KINDS: Mapping[str, FinishKind] = {
@@ -193,7 +196,10 @@ class _Reply(JSONReply):
         if self.is_object and not choices:
             raise BackendError(chunk)
         for position, choice in enumerate(choices):
-            delta = self.content(choice, "message" if self.is_object else "delta")
+            delta = self.content(choice, "delta")
+            if not (delta or self._message or self._calls):
+                # The server ignored `stream`; others repeat the message at the end.
+                delta = self.content(choice, "message")
             index = self.index(choice)
             if self._first is None:
                 self._first = index
@@ -277,4 +283,11 @@ class _Reply(JSONReply):
     def _finish(self) -> Iterator[Delta]:
         reason = self._finish_reason or None
         kind = _KINDS.get(reason, "other") if reason else "stop"
-        yield from self.finish(self._calls.take(), reason, kind)
+        calls = self._calls.take()
+        if not self._has_function_call:
+            # Without an ID, a result could not refer to its call.
+            calls = [
+                replace(call, id=f"call_{call.index}") if call.name and not call.id else call
+                for call in calls
+            ]
+        yield from self.finish(calls, reason, kind)

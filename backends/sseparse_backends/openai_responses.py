@@ -152,7 +152,10 @@ class OpenAIResponses(Service):
 
 
 # Of messages of other services.
-_FOREIGN = frozenset("parts tool_use tool_result tool_calls tool_call_id".split())
+_FOREIGN = frozenset(
+    "parts tool_use tool_result tool_calls tool_call_id tool_name tool_plan function_result "
+    "model_output".split()
+)
 
 # Types of results that are not named after the kind of call.
 _RESULTS = {

@@ -879,3 +879,10 @@ CALL_BLOCK = {"type": "tool_use", "id": "a", "name": "f", "input": {}}
 
 def ending(reason: str | None) -> list[bytes]:
     return [event("message_delta", delta={"stop_reason": reason}), event("message_stop")]
+
+
+def test_one_object_as_an_event_stream_is_understood() -> None:
+    content = [{"type": "text", "text": "Hi"}]
+    whole = {"type": "message", "id": "m", "content": content, "stop_reason": "end_turn"}
+    outcome = receive(ANTHROPIC, [json.dumps(whole).encode()])
+    assert (outcome.text, outcome.finish) == ("Hi", Finish("end_turn"))

@@ -280,7 +280,7 @@ def test_one_object_in_place_of_a_stream_is_understood() -> None:
     assert outcome.tool_calls == (ToolCall(0, "f", "f", "{}"), ToolCall(1, "g", "g", "{}"))
     assert list(outcome.messages) == [message]
     outcome = receive(COHERE, [b'{"message": "no"}'], content_type="application/json")
-    assert isinstance(outcome.error, InvalidJSON)
+    assert isinstance(outcome.error, BackendError)
     outcome = receive(COHERE, [b'{"detail": "no"}'], content_type="application/json")
     assert isinstance(outcome.error, BackendError)
 
@@ -319,3 +319,20 @@ def test_messages_are_sent_as_they_are() -> None:
         {"role": "tool", "tool_call_id": "a", "content": "Sunny"},
     ]
     assert sent(messages)["messages"] == messages
+
+
+def test_one_object_as_an_event_stream_is_understood() -> None:
+    message = {"role": "assistant", "content": [{"type": "text", "text": "Hi"}]}
+    whole = {"id": "c", "finish_reason": "COMPLETE", "message": message}
+    outcome = receive(COHERE, [json.dumps(whole).encode()])
+    assert (outcome.text, outcome.finish) == ("Hi", Finish("COMPLETE"))
+
+
+def test_done_before_the_end_is_ignored() -> None:
+    outcome = receive(COHERE, [START + b"data: [DONE]\n\n" + text("Hi") + END])
+    assert outcome.text == "Hi"
+
+
+def test_result_may_be_documents() -> None:
+    documents = [{"type": "document", "document": {"data": "x"}}]
+    assert COHERE.tool_result(ToolCall(0, "a", "f"), documents)["content"] == documents

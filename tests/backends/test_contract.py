@@ -20,6 +20,7 @@ from sseparse_backends import (
     Delta,
     Finish,
     Reasoning,
+    Reply,
     ReplyTimeout,
     Text,
     ToolCall,
@@ -134,3 +135,10 @@ def test_arguments_of_a_reply_timeout_are_not_those_of_an_os_error() -> None:
     error = ReplyTimeout(2.5, "idle", "Hi")
     assert error.args == (2.5, "idle", "Hi")
     assert (error.errno, error.strerror, error.filename) == (None, None, None)
+
+
+def test_reply_of_a_subclass_needs_only_a_decoder_and_interpret() -> None:
+    reply: Reply[Any] = Reply()
+    assert (reply.id, reply.served_model, reply.messages, reply.end()) == (None, None, [], ())
+    with pytest.raises(NotImplementedError):
+        reply.interpret(None)

@@ -706,3 +706,10 @@ def test_options_of_the_generation_config_go_there() -> None:
         "tools": [{"googleSearch": {}}],
         "generationConfig": {"candidateCount": 1, "temperature": 0.5, "topK": 3},
     }
+
+
+def test_arguments_as_text_go_back_as_an_object() -> None:
+    call = {"functionCall": {"name": "f", "args": '{"n": 1}'}}
+    outcome = receive(GEMINI, [body(chunk(call, finish="STOP"))])
+    assert outcome.tool_calls == (ToolCall(0, "", "f", '{"n": 1}'),)
+    assert outcome.messages[0]["parts"] == [{"functionCall": {"name": "f", "args": {"n": 1}}}]

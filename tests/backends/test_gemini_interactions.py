@@ -651,3 +651,10 @@ def test_agent_replaces_the_default_model() -> None:
     data = sent("Hi", agent="deep-research", background=True)
     assert (data["agent"], data["background"]) == ("deep-research", True)
     assert "model" not in data
+
+
+def test_one_object_as_an_event_stream_is_understood() -> None:
+    steps = [{"type": "model_output", "content": [{"type": "text", "text": "Hi"}]}]
+    whole = {"id": "i", "status": "completed", "steps": steps}
+    outcome = receive(INTERACTIONS, [json.dumps(whole).encode()])
+    assert (outcome.text, outcome.finish) == ("Hi", Finish("completed"))

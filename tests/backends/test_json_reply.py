@@ -42,6 +42,7 @@ def objects(event: Any) -> list[Any]:
         (ServerSentEvent(data='{"a": 1}\n{"b": 2}\n[DONE]'), [{"a": 1}, {"b": 2}, None]),
         (ServerSentEvent(data='{"a": 1}\n: ping\n\n{"b": 2}'), [{"a": 1}, {"b": 2}]),
         (ServerSentEvent(data='{"a":\n1}'), [{"a": 1}]),
+        (ServerSentEvent(data='{"a":\n"\x01"}'), [{"a": "\x01"}]),
         (ServerSentEvent(data=" [DONE] "), [None]),
         (ServerSentEvent(data=": ping"), []),
         (ServerSentEvent(data="null"), []),

@@ -24,6 +24,7 @@ from sseparse_backends import (
     Ollama,
     OpenAI,
     OpenAIResponses,
+    get_backend,
 )
 from sseparse_backends._json_service import Service, conversation
 
@@ -492,3 +493,34 @@ def test_user_information_in_the_base_url_beside_a_key_is_refused() -> None:
         Example(base_url=address, api_key="key").request("Hi")
     assert "secret" not in str(caught.value)
     assert Example(base_url=address, api_key="").request("Hi").url.startswith(address)
+
+
+FOREIGN: dict[str, dict[str, Any]] = {
+    "gemini": {"role": "user", "parts": [{"text": "Hi"}]},
+    "gemini-interactions": {"type": "function_result", "call_id": "f", "result": "x"},
+    "openai-responses": {"type": "function_call_output", "call_id": "f", "output": "x"},
+    "anthropic": {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "f"}]},
+    "openai": {"role": "tool", "tool_call_id": "f", "content": "x"},
+    "ollama": {"role": "tool", "tool_name": "f", "content": "x"},
+}
+
+
+@pytest.mark.parametrize("message", FOREIGN)
+@pytest.mark.parametrize(
+    "name",
+    [
+        "anthropic",
+        "cohere",
+        "gemini",
+        "gemini-interactions",
+        "ollama",
+        "openai",
+        "openai-responses",
+    ],
+)
+def test_message_of_another_service_or_for_no_call_is_refused(name: str, message: str) -> None:
+    if name == message == "gemini":
+        return
+    service = get_backend(name, base_url="http://127.0.0.1", api_key="k")
+    with pytest.raises(ValueError, match=r"^messages must "):
+        service.request([{"role": "user", "content": "Hi"}, FOREIGN[message]])

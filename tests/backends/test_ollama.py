@@ -250,3 +250,26 @@ def test_parameters_of_the_model_go_into_options() -> None:
     assert body["think"] is True
     assert body["options"] == {"mirostat": 1, "temperature": 0.5, "top_k": 3}
     assert not body.keys() & {"temperature", "top_k"}
+
+
+def test_arguments_as_text_go_back_as_an_object() -> None:
+    call = {"function": {"name": "at", "arguments": '{"n": 1}'}}
+    data = body(said("", tool_calls=[call]), done(done_reason="stop"))
+    outcome = checked(data, "")
+    assert outcome.tool_calls == (ToolCall(0, "", "at", '{"n": 1}'),)
+    assert outcome.messages[0]["tool_calls"] == [
+        {"function": {"name": "at", "arguments": {"n": 1}}}
+    ]
+    damaged = {"function": {"name": "at", "arguments": "{"}}
+    data = body(said("", tool_calls=[damaged]), done(done_reason="stop"))
+    checked(data, "", raises=InvalidJSON)
+
+
+def test_calls_of_a_message_may_have_any_shape() -> None:
+    messages = [{"role": "assistant", "tool_calls": ["odd", {"function": {"name": "now"}}]}]
+    messages += [{"role": "tool", "tool_name": "now", "content": "12"}]
+    assert sent(messages)["messages"] == messages
+
+
+def test_null_between_the_lines_is_ignored() -> None:
+    assert receive(OLLAMA, [b"[null]\n" + body(done("Hi"))], content_type=NDJSON).text == "Hi"

@@ -738,3 +738,29 @@ def test_azure_has_a_url_for_each_deployment_and_a_header_of_its_own(key: str | 
     )
     assert request.headers.get("api-key") == key
     assert "authorization" not in request.headers
+
+
+@pytest.mark.parametrize("indent", [None, 2])
+@pytest.mark.parametrize("form", ["%s", "data: %s\n\n"])
+def test_one_object_as_an_event_stream_is_understood(indent: int | None, form: str) -> None:
+    text = json.dumps(WHOLE, indent=None if "data" in form else indent)
+    outcome = receive(OPENAI, [(form % text).encode()])
+    assert (outcome.text, outcome.usage) == ("Hi", Usage(9, 5))
+    assert outcome.tool_calls == (ToolCall(0, "a", "f", "{}"),)
+    assert list(outcome.messages) == [WHOLE["choices"][0]["message"]]  # type: ignore[index]
+
+
+def test_call_without_an_id_gets_one() -> None:
+    pieces = [{"index": index, "function": {"name": name}} for index, name in enumerate("fg")]
+    outcome = receive(OPENAI, [chunk(tool_calls=pieces), chunk("tool_calls"), DONE])
+    assert [call.id for call in outcome.tool_calls] == ["call_0", "call_1"]
+    results = [OPENAI.tool_result(call, "x") for call in outcome.tool_calls]
+    assert [result["role"] for result in results] == ["tool", "tool"]
+    messages = [{"role": "user", "content": "Hi"}, *outcome.messages, *results]
+    assert sent(messages)["messages"] == messages
+
+
+def test_calls_of_a_message_may_have_any_shape() -> None:
+    messages = [{"role": "assistant", "tool_calls": ["odd", {"id": "a"}]}]
+    messages += [{"role": "tool", "tool_call_id": "a", "content": "x"}]
+    assert sent(messages)["messages"] == messages
