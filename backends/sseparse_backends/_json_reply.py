@@ -11,7 +11,7 @@ import json
 import logging
 import math
 import re
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, NoReturn, cast
 
@@ -21,6 +21,7 @@ from sseparse import (
     Decoder,
     EventTooLarge,
     InvalidJSON,
+    JSONValuesDecoder,
     RemoteProtocolError,
     ServerSentEvent,
     UnknownField,
@@ -41,6 +42,8 @@ _BARE_JSON = re.compile(r'[\s\[]*(?:\{\s*(?:"|$)|\[\s*$)')
 class JSONReply(Reply[Any]):
     """One reply whose events have JSON objects as data.
 
+    A subclass must have `interpret_object`.
+
     max_size: largest JSON text outside of events in characters, or None for no limit.
     is_object: the body is a JSON document in place of a stream.
     tool_calls: the calls that were handed out.
@@ -48,12 +51,12 @@ class JSONReply(Reply[Any]):
 
     # Event types that have JSON, besides "message".
     event_types: Container[str] = ()
+    # The kind of each reason to finish, "other" for one that is missing here.
+    kinds: Mapping[str, FinishKind] = {}
 
-    def __init__(
-        self, decoder: Decoder[Any], max_size: int | None = None, *, is_object: bool = False
-    ) -> None:
+    def __init__(self, decoder: Decoder[Any], max_size: int | None = None) -> None:
         self.decoder = decoder
-        self.is_object = is_object
+        self.is_object = isinstance(decoder, JSONValuesDecoder)
         self.tool_calls: list[ToolCall] = []
         self._max_size = max_size
         # The event being read, for errors.
@@ -64,6 +67,19 @@ class JSONReply(Reply[Any]):
         self._bare = _BareJSON(max_size)
 
     # Reading events
+
+    def interpret(self, event: Any, /) -> Iterator[Delta | None]:
+        """See Reply.interpret."""
+        for value in self.objects(event):
+            yield from self.interpret_done() if value is None else self.interpret_object(value)
+
+    def interpret_object(self, value: Object, /) -> Iterator[Delta | None]:
+        """Yield the deltas of an event's object, as `interpret` does."""
+        raise NotImplementedError
+
+    def interpret_done(self) -> Iterable[Delta]:
+        """Return the deltas of `[DONE]`."""
+        return ()
 
     def objects(self, event: ServerSentEvent | UnknownField | Any) -> list[Object | None]:
         """Return the JSON objects of an event, with None for `[DONE]`.
@@ -216,19 +232,23 @@ class JSONReply(Reply[Any]):
 
     # The end
 
-    def finish(
-        self, calls: list[ToolCall], reason: str | None, kind: FinishKind
-    ) -> Iterator[Delta]:
+    def kind_of(self, reason: str) -> FinishKind:
+        """Return the kind of a reason to finish, "stop" for none."""
+        return self.kinds.get(reason, "other") if reason else "stop"
+
+    def finish(self, calls: list[ToolCall], reason: str) -> Iterator[Delta]:
         """Yield the calls of a reply that ended well, and Finish.
 
         calls: those that the caller has to answer. Empty arguments stand for no arguments, if the
             service says that the reply is whole; else the call was cut before them.
+        reason: the service's word, or "".
 
         Raises InvalidJSON for arguments that are not JSON, and for a call without a name.
         """
+        kind = self.kind_of(reason)
         if kind in ("length", "filter"):
             calls = []  # the last one may be cut, and look whole
-        is_whole = reason is not None and kind in ("stop", "tool_calls", "pause")
+        is_whole = bool(reason) and kind in ("stop", "tool_calls", "pause")
         whole = [
             self._complete(call)
             for call in calls
@@ -238,7 +258,7 @@ class JSONReply(Reply[Any]):
         yield from whole
         if whole and kind in ("stop", "other"):
             kind = "tool_calls"
-        yield Finish(reason, kind)
+        yield Finish(reason or None, kind)
 
     @property
     def is_broken(self) -> bool:

@@ -215,12 +215,11 @@ def _marks(message: Mapping[str, Any]) -> set[str]:
     return {mark for mark in marks if isinstance(mark, str)}
 
 
-def expect_calls(results: Iterable[Any], calls: Container[Any]) -> None:
+def expect_call(call_id: str, calls: Container[str]) -> None:
     """Raise ValueError for a tool result whose call is not in the conversation."""
-    for call_id in results:
-        if call_id not in calls:
-            rule = "messages must have the call that a tool result answers before it"
-            raise ValueError(f"{rule}, got a result for {call_id!r:.100}")
+    if call_id not in calls:
+        rule = "messages must have the call that a tool result answers before it"
+        raise ValueError(f"{rule}, got a result for {call_id!r:.100}")
 
 
 def expect_answers(messages: Iterable[Mapping[str, Any]]) -> None:
@@ -229,7 +228,7 @@ def expect_answers(messages: Iterable[Mapping[str, Any]]) -> None:
     for message in messages:
         match message:
             case {"role": "tool", "tool_call_id": call_id}:
-                expect_calls([str(call_id)], calls)
+                expect_call(str(call_id), calls)
             case {"tool_calls": [*items]}:
                 for item in items:
                     match item:

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypedDict, Unpack, cast
 from urllib.parse import quote, urlsplit
 
-from sseparse import ServerSentEvent, UnknownField
 from sseparse.transports import Request
 
 from ._contract import (
@@ -27,7 +26,7 @@ from ._contract import (
     Usage,
 )
 from ._json_reply import JSONReply, loads
-from ._json_service import Service, conversation, expect_calls, is_json, result_text
+from ._json_service import Service, conversation, expect_call, result_text
 from ._merge import Object, joined, merge
 
 
@@ -121,8 +120,7 @@ class Anthropic(Service):
 
     def reply(self, content_type: str) -> Reply[Any]:
         """See Backend.reply."""
-        decoder = self.decoder(content_type)
-        return _Reply(decoder, self.max_event_size, is_object=is_json(content_type))
+        return _Reply(self.decoder(content_type), self.max_event_size)
 
     def tool_result(self, call: ToolCall, output: Any) -> dict[str, Any]:
         """Return the message that answers `call`.
@@ -193,7 +191,7 @@ def _with_joined_results(messages: Iterable[Mapping[str, Any]]) -> list[Mapping[
                 case {"type": "tool_use", "id": call_id}:
                     calls.add(str(call_id))
                 case {"type": "tool_result", "tool_use_id": call_id}:
-                    expect_calls([str(call_id)], calls)
+                    expect_call(str(call_id), calls)
                 case _:
                     pass
         is_user = message.get("role") == "user"
@@ -284,6 +282,7 @@ def _as_object(arguments: str) -> Object:
 
 
 class _Reply(JSONReply):
+    kinds = _KINDS
     event_types = frozenset(
         "message_start content_block_start content_block_delta message_delta message_stop".split()
     )
@@ -332,26 +331,17 @@ class _Reply(JSONReply):
             content.pop()
         return [{"role": "assistant", "content": content}] if content else []
 
-    def interpret(self, event: ServerSentEvent | UnknownField, /) -> Iterator[Delta | None]:
-        for data in self.objects(event):
-            if data is None:
-                continue
-            if self.is_object:
-                yield from self._interpret_object(data)
-            else:
-                yield from self._interpret_data(data)
-
-    def _interpret_object(self, message: Object) -> Iterator[Delta | None]:
+    def _interpret_whole(self, message: Object) -> Iterator[Delta | None]:
         if message.get("content") is None:
             raise BackendError(message)
         yield from self._begin(message)
         self._stop_reason = self.label(message, "stop_reason")
         yield from self._finish()
 
-    def _interpret_data(self, data: Object) -> Iterator[Delta | None]:
+    def interpret_object(self, data: Object) -> Iterator[Delta | None]:
         match self.label(data, "type"):
-            case "message":  # one object in place of a stream
-                yield from self._interpret_object(data)
+            case kind if kind == "message" or self.is_object:
+                yield from self._interpret_whole(data)
             case "message_start":
                 yield from self._begin(self.details(data, "message"))
             case "content_block_start":
@@ -466,10 +456,8 @@ class _Reply(JSONReply):
             kind = self.label(start, "toolset_name") or "function"
             call_id, name = start.get("id", ""), start.get("name", "")
             calls.append(ToolCall(number, call_id, name, arguments, kind))
-        reason = self._stop_reason or None
-        end = _KINDS.get(reason, "other") if reason else "stop"
-        self._is_cut = end in ("length", "filter")
-        yield from self.finish(calls, reason, end)
+        self._is_cut = self.kind_of(self._stop_reason) in ("length", "filter")
+        yield from self.finish(calls, self._stop_reason)
 
 
 def _says_something(fields: Object) -> bool:

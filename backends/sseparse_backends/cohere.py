@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypedDict, Unpack
 
-from sseparse import ServerSentEvent, UnknownField
 from sseparse.transports import Request
 
 from ._contract import (
@@ -24,7 +23,7 @@ from ._contract import (
     Usage,
 )
 from ._json_reply import JSONReply
-from ._json_service import Service, conversation, expect_answers, is_json, result_text
+from ._json_service import Service, conversation, expect_answers, result_text
 from ._merge import Object, joined, merge
 from ._tool_calls import ToolCalls
 
@@ -80,8 +79,7 @@ class Cohere(Service):
 
     def reply(self, content_type: str) -> Reply[Any]:
         """See Backend.reply."""
-        decoder = self.decoder(content_type)
-        return _Reply(decoder, self.max_event_size, is_object=is_json(content_type))
+        return _Reply(self.decoder(content_type), self.max_event_size)
 
     def tool_result(self, call: ToolCall, output: Any) -> dict[str, Any]:
         """Return the message that answers `call`.
@@ -111,6 +109,7 @@ _KINDS: Mapping[str, FinishKind] = {
 
 
 class _Reply(JSONReply):
+    kinds = _KINDS
     event_types = frozenset(
         "message-start content-start content-delta content-end tool-plan-delta tool-call-start "
         "tool-call-delta tool-call-end citation-start citation-end message-end".split()
@@ -136,22 +135,18 @@ class _Reply(JSONReply):
             message["citations"] = [*self._citations]
         return [{"role": "assistant", **message}] if message else []
 
-    def interpret(self, event: ServerSentEvent | UnknownField, /) -> Iterator[Delta | None]:
-        for data in self.objects(event):
-            if data is None:
-                continue  # `[DONE]` comes after the end
-            self.id = self.id or self.label(data, "id") or None
-            if self.is_object or ("type" not in data and "message" in data):
-                yield from self._interpret_object(data)
-                continue
-            match data.get("type"):
-                case "message-end":
-                    yield from self._finish(self.details(data, "delta"))
-                case str(name) if name in self.event_types:
-                    message = self.content(self.content(data, "delta"), "message")
-                    yield from self._interpret_message(self.index(data), message)
-                case _:
-                    pass
+    def interpret_object(self, data: Object) -> Iterator[Delta | None]:
+        self.id = self.id or self.label(data, "id") or None
+        match data.get("type"):
+            case _ if self.is_object or ("type" not in data and "message" in data):
+                yield from self._interpret_whole(data)
+            case "message-end":
+                yield from self._finish(self.details(data, "delta"))
+            case str(name) if name in self.event_types:
+                message = self.content(self.content(data, "delta"), "message")
+                yield from self._interpret_message(self.index(data), message)
+            case _:
+                pass
 
     def _interpret_message(self, index: int | None, message: Object) -> Iterator[Delta | None]:
         if plan := self.text(message, "tool_plan"):
@@ -174,7 +169,7 @@ class _Reply(JSONReply):
             self._citations += citations
             yield None
 
-    def _interpret_object(self, reply: Object) -> Iterator[Delta | None]:
+    def _interpret_whole(self, reply: Object) -> Iterator[Delta | None]:
         if not isinstance(reply.get("message"), dict):
             raise BackendError(reply)
         message = self.content(reply, "message")
@@ -187,9 +182,8 @@ class _Reply(JSONReply):
         sent, received = self.count(counts, "input_tokens"), self.count(counts, "output_tokens")
         if sent is not None or received is not None:
             yield Usage(sent or 0, received or 0, self.count(usage, "cached_tokens") or 0)
-        reason = self.label(delta, "finish_reason") or None
+        reason = self.label(delta, "finish_reason")
         # The service's reasons for a reply that it could not complete.
         if delta.get("error") or reason in ("ERROR", "TIMEOUT"):
             raise BackendError(delta.get("error") or reason)
-        kind = _KINDS.get(reason, "other") if reason else "stop"
-        yield from self.finish(self._calls.take(), reason, kind)
+        yield from self.finish(self._calls.take(), reason)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 
-from sseparse import InvalidJSON, ServerSentEvent, SSEDecoder, UnknownField
+from sseparse import InvalidJSON, SSEDecoder
 from sseparse.transports import Request
 
 from ._contract import BackendError, Delta, Finish, Messages, Reply, Text
@@ -127,16 +127,15 @@ class _Reply(JSONReply):
         text = self._text.getvalue()
         return [{"role": "assistant", "content": text}] if text else []
 
-    def interpret(self, event: ServerSentEvent | UnknownField, /) -> list[Delta]:
+    def interpret(self, event: Any, /) -> Iterator[Delta | None]:
         try:
-            return [delta for each in self.objects(event) for delta in self._interpret(each or {})]
+            yield from super().interpret(event)
         except InvalidJSON as error:
             if self._strict:
                 raise
             _logger.warning("skipped %s", error)
-            return []
 
-    def _interpret(self, event: Object) -> Iterator[Delta]:
+    def interpret_object(self, event: Object) -> Iterator[Delta]:
         match event.get("event"):
             case "text-chunk":
                 if text := self.text(self.content(event, "data"), "text"):

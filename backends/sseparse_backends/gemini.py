@@ -14,7 +14,6 @@ from itertools import pairwise
 from typing import Any, ClassVar, TypedDict, Unpack
 from urllib.parse import quote
 
-from sseparse import ServerSentEvent, UnknownField
 from sseparse.transports import Request
 
 from ._contract import (
@@ -30,7 +29,7 @@ from ._contract import (
     Usage,
 )
 from ._json_reply import JSONReply
-from ._json_service import Service, conversation, expect_calls, is_json
+from ._json_service import Service, conversation, expect_call
 from ._merge import Object, is_list, is_object
 
 _ROLES = {"assistant": "model", "developer": "system"}
@@ -123,8 +122,7 @@ class Gemini(Service):
 
     def reply(self, content_type: str) -> Reply[Any]:
         """See Backend.reply."""
-        decoder = self.decoder(content_type)
-        return _Reply(decoder, self.max_event_size, is_object=is_json(content_type))
+        return _Reply(self.decoder(content_type), self.max_event_size)
 
     def tool_result(self, call: ToolCall, output: Any) -> dict[str, Any]:
         """Return the message that answers `call`.
@@ -183,7 +181,7 @@ def _expect_answers(contents: Sequence[Mapping[str, Any]]) -> None:
                 case {"functionCall": {**call}} | {"function_call": {**call}}:
                     calls |= {str(call.get("id")), str(call.get("name"))}
                 case {"functionResponse": {**answer}}:
-                    expect_calls([str(answer.get("id") or answer.get("name"))], calls)
+                    expect_call(str(answer.get("id") or answer.get("name")), calls)
                 case _:
                     pass
 
@@ -248,6 +246,7 @@ class _Call:
 
 
 class _Reply(JSONReply):
+    kinds = _KINDS
     _finish_reason = ""
     # The index of the candidate that came first.
     _first: int | None = None
@@ -272,22 +271,17 @@ class _Reply(JSONReply):
                 parts.append({**part})
         return [{"role": "model", "parts": parts}] if parts else []
 
-    def interpret(self, event: ServerSentEvent | UnknownField, /) -> Iterator[Delta | None]:
-        for chunk in self.objects(event):
-            if chunk is not None:
-                yield from self._interpret_chunk(chunk)
-
     # Finish a reply that has a finishReason and no unfinished error.
     def end(self) -> Iterator[Delta]:
         reason = self._finish_reason
-        kind = _KINDS.get(reason, "other")
-        calls = [] if reason in _INVALID_CALLS or kind in ("length", "filter") else self._calls
+        is_cut = self.kind_of(reason) in ("length", "filter")
+        calls = [] if reason in _INVALID_CALLS or is_cut else self._calls
         if not reason or self.is_broken or any(call.is_open for call in calls):
             return
         whole = [ToolCall(call.number, call.id, call.name, call.arguments) for call in calls]
-        yield from self.finish(whole, reason, kind)
+        yield from self.finish(whole, reason)
 
-    def _interpret_chunk(self, chunk: Object) -> Iterator[Delta | None]:
+    def interpret_object(self, chunk: Object) -> Iterator[Delta | None]:
         if self.is_object and not chunk.keys() & _REPLY:
             raise BackendError(chunk)
         self.id = self.id or self.label(chunk, "responseId") or None

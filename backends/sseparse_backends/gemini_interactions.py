@@ -28,7 +28,7 @@ from ._contract import (
     Usage,
 )
 from ._json_reply import JSONReply
-from ._json_service import Service, conversation, expect_calls, is_json, result_text
+from ._json_service import Service, conversation, expect_call, result_text
 from ._merge import Object, is_list
 from ._tool_calls import last_object
 
@@ -114,8 +114,7 @@ class GeminiInteractions(Service):
 
     def reply(self, content_type: str) -> Reply[Any]:
         """See Backend.reply."""
-        decoder = self.decoder(content_type)
-        return _Reply(decoder, self.max_event_size, is_object=is_json(content_type))
+        return _Reply(self.decoder(content_type), self.max_event_size)
 
     def tool_result(self, call: ToolCall, output: Any) -> dict[str, Any]:
         """Return the step that answers `call`.
@@ -177,7 +176,7 @@ def _expect_answers(steps: Sequence[Mapping[str, Any]]) -> None:
             case {"type": "function_call", "id": call_id}:
                 calls.add(str(call_id))
             case {"type": "function_result", "call_id": call_id}:
-                expect_calls([str(call_id)], calls)
+                expect_call(str(call_id), calls)
             case _:
                 pass
 
@@ -223,6 +222,7 @@ class _Step:
 
 
 class _Reply(JSONReply):
+    kinds = _KINDS
     event_types = frozenset(
         "interaction.created interaction.status_update interaction.completed "
         "step.start step.delta step.stop".split()
@@ -230,6 +230,8 @@ class _Reply(JSONReply):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
+        # The type of the event being read.
+        self._event_type = ""
         self._steps: list[_Step] = []
         # The latest step of each index.
         self._latest: dict[int | None, _Step] = {}
@@ -248,17 +250,17 @@ class _Reply(JSONReply):
         ]
 
     def interpret(self, event: ServerSentEvent | UnknownField, /) -> Iterator[Delta | None]:
-        for value in self.objects(event):
-            if value is None:
-                continue
-            if self.is_object or ("event_type" not in value and "steps" in value):
-                if not value.keys() & {"status", "steps"}:
-                    raise BackendError(value)
-                yield from self._interpret_event("interaction.completed", value, value)
-            else:
-                name = event.event if isinstance(event, ServerSentEvent) else ""
-                kind = self.label(value, "event_type") or name
-                yield from self._interpret_event(kind, value, self.details(value, "interaction"))
+        self._event_type = event.event if isinstance(event, ServerSentEvent) else ""
+        yield from super().interpret(event)
+
+    def interpret_object(self, value: Object) -> Iterator[Delta | None]:
+        if self.is_object or ("event_type" not in value and "steps" in value):
+            if not value.keys() & {"status", "steps"}:
+                raise BackendError(value)
+            yield from self._interpret_event("interaction.completed", value, value)
+        else:
+            kind = self.label(value, "event_type") or self._event_type
+            yield from self._interpret_event(kind, value, self.details(value, "interaction"))
 
     def _interpret_event(
         self, kind: str, value: Object, interaction: Object
@@ -377,8 +379,7 @@ class _Reply(JSONReply):
             for number, step in enumerate(self._calls)
             if step.id not in self._answered
         ]
-        kind = _KINDS.get(status, "other") if status else "stop"
-        yield from self.finish(calls, status or None, kind)
+        yield from self.finish(calls, status)
 
 
 def _parse(arguments: str) -> Any:

@@ -29,7 +29,7 @@ from ._json_reply import JSONReply, loads
 from ._json_service import (
     Service,
     conversation,
-    expect_calls,
+    expect_call,
     expect_content_type,
     is_json,
     result_text,
@@ -112,10 +112,9 @@ class Ollama(Service):
         limit = self.max_event_size
         # Without `stream` the reply is one object, of the same shape.
         if is_json(content_type):
-            decoder = JSONValuesDecoder(loads=loads, max_value_size=limit)
-            return _Reply(decoder, limit, is_object=True)
+            return _Reply(JSONValuesDecoder(loads=loads, max_value_size=limit))
         expect_content_type(self, content_type, "application/x-ndjson")
-        return _Reply(NDJSONDecoder(loads=loads, max_line_size=limit), limit)
+        return _Reply(NDJSONDecoder(loads=loads, max_line_size=limit))
 
     def tool_result(self, call: ToolCall, output: Any) -> dict[str, Any]:
         """Return the message that answers `call`.
@@ -138,7 +137,7 @@ def _expect_answers(messages: Sequence[Mapping[str, Any]]) -> None:
     for message in messages:
         match message:
             case {"role": "tool", "tool_name": name} | {"role": "tool", "tool_call_id": name}:
-                expect_calls([str(name)], names)
+                expect_call(str(name), names)
             case {"tool_calls": [*calls]}:
                 for call in calls:
                     match call:
@@ -151,6 +150,9 @@ def _expect_answers(messages: Sequence[Mapping[str, Any]]) -> None:
 
 
 class _Reply(JSONReply):
+    # docs.ollama.com/api/chat, done_reason.
+    kinds: Mapping[str, FinishKind] = {"stop": "stop", "length": "length"}
+
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._message: Object = {}
@@ -164,11 +166,7 @@ class _Reply(JSONReply):
             message["tool_calls"] = [self._calls[call.index][1] for call in self.tool_calls]
         return [{"role": "assistant", "content": "", **message}] if message else []
 
-    def interpret(self, line: Any, /) -> Iterator[Delta]:
-        for value in self.objects(line):
-            yield from self._interpret_line(value or {})
-
-    def _interpret_line(self, line: Object) -> Iterator[Delta]:
+    def interpret_object(self, line: Object) -> Iterator[Delta]:
         self.served_model = self.served_model or self.label(line, "model") or None
         if self.is_object and not isinstance(line.get("message"), dict):
             raise BackendError(line)
@@ -194,15 +192,10 @@ class _Reply(JSONReply):
             yield ToolCallPiece(call.index, call.id, call.name, call.arguments)
         message.pop("tool_calls", None)
         merge(self._message, message)
-        reason = self.label(line, "done_reason") or None
+        reason = self.label(line, "done_reason")
         # Some servers send the reason without `done`.
         if line.get("done") or reason:
             sent, received = self.count(line, "prompt_eval_count"), self.count(line, "eval_count")
             if sent is not None or received is not None:
                 yield Usage(sent or 0, received or 0)
-            kind = _KINDS.get(reason, "other") if reason else "stop"
-            yield from self.finish([call for call, _ in self._calls], reason, kind)
-
-
-# docs.ollama.com/api/chat, done_reason.
-_KINDS: Mapping[str, FinishKind] = {"stop": "stop", "length": "length"}
+            yield from self.finish([call for call, _ in self._calls], reason)

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Unpack
 from urllib.parse import quote
 
-from sseparse import ServerSentEvent, UnknownField
 from sseparse.transports import Request
 
 from ._contract import (
@@ -32,7 +31,6 @@ from ._json_service import (
     Service,
     conversation,
     expect_answers,
-    is_json,
     result_text,
 )
 from ._merge import Object, joined, merge
@@ -103,8 +101,7 @@ class OpenAI(Service):
 
     def reply(self, content_type: str) -> Reply[Any]:
         """See Backend.reply."""
-        decoder = self.decoder(content_type)
-        return _Reply(decoder, self.max_event_size, is_object=is_json(content_type))
+        return _Reply(self.decoder(content_type), self.max_event_size)
 
     def tool_result(self, call: ToolCall, output: Any) -> dict[str, Any]:
         """Return the message that answers `call`.
@@ -146,6 +143,7 @@ _PLAIN = frozenset(["role", "content", "reasoning", "reasoning_content"])
 
 
 class _Reply(JSONReply):
+    kinds = _KINDS
     _finish_reason = ""
     # The index of the choice that came first, and the indexes of others: another one begins with
     # its role, or beside the first. Some compatible servers count the pieces of one choice.
@@ -176,19 +174,12 @@ class _Reply(JSONReply):
         others = message.keys() & {"tool_calls", "function_call", "refusal", "audio"}
         return [{"role": "assistant", "content": None if others else "", **message}]
 
-    def interpret(self, event: ServerSentEvent | UnknownField, /) -> Iterator[Delta | None]:
-        for chunk in self.objects(event):
-            if chunk is None:
-                yield from self._finish()
-            else:
-                yield from self._interpret_chunk(chunk)
-
     # Finish a reply without `[DONE]` that has a finish reason.
     def end(self) -> Iterator[Delta]:
         if self._finish_reason and not self.is_broken:
-            yield from self._finish()
+            yield from self.interpret_done()
 
-    def _interpret_chunk(self, chunk: Object) -> Iterator[Delta | None]:
+    def interpret_object(self, chunk: Object) -> Iterator[Delta | None]:
         if self.id is None or self.served_model is None:
             self.id = self.id or self.label(chunk, "id") or None
             self.served_model = self.served_model or self.label(chunk, "model") or None
@@ -280,9 +271,7 @@ class _Reply(JSONReply):
             completion += reasoning
         return Usage(prompt, completion, cached or 0, reasoning)
 
-    def _finish(self) -> Iterator[Delta]:
-        reason = self._finish_reason or None
-        kind = _KINDS.get(reason, "other") if reason else "stop"
+    def interpret_done(self) -> Iterator[Delta]:
         calls = self._calls.take()
         if not self._has_function_call:
             # Without an ID, a result could not refer to its call.
@@ -290,4 +279,4 @@ class _Reply(JSONReply):
                 replace(call, id=f"call_{call.index}") if call.name and not call.id else call
                 for call in calls
             ]
-        yield from self.finish(calls, reason, kind)
+        yield from self.finish(calls, self._finish_reason)

@@ -13,7 +13,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Unpack
 
-from sseparse import ServerSentEvent, UnknownField
 from sseparse.transports import Request
 
 from ._contract import (
@@ -33,8 +32,7 @@ from ._json_service import (
     OpenAIFields,
     Service,
     conversation,
-    expect_calls,
-    is_json,
+    expect_call,
     result_text,
 )
 from ._merge import Object
@@ -120,8 +118,7 @@ class OpenAIResponses(Service):
 
     def reply(self, content_type: str) -> Reply[Any]:
         """See Backend.reply."""
-        decoder = self.decoder(content_type)
-        return _Reply(decoder, self.max_event_size, is_object=is_json(content_type))
+        return _Reply(self.decoder(content_type), self.max_event_size)
 
     def tool_result(self, call: ToolCall, output: Any) -> dict[str, Any]:
         """Return the item that answers `call`.
@@ -245,10 +242,10 @@ def _with_callers(items: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]
             case {"type": "mcp_approval_request", "id": id}:
                 callers[str(id)] = None
             case {"type": "mcp_approval_response", "approval_request_id": id}:
-                expect_calls([str(id)], callers)
+                expect_call(str(id), callers)
             # A search that the service ran has no ID.
             case {"type": str(type), "call_id": id} if type.endswith("_output") and id is not None:
-                expect_calls([str(id)], callers)
+                expect_call(str(id), callers)
                 caller = callers[str(id)]
                 complete.append(item if caller is None else {"caller": caller, **item})
                 continue
@@ -405,6 +402,7 @@ _ENDS = frozenset(
 
 
 class _Reply(JSONReply):
+    kinds = _KINDS
     event_types = frozenset[str]().union(
         _TEXT, _WHOLE_TEXT, _REASONING, _ARGUMENT_EVENTS, _ITEMS, [_ANNOTATION], _STARTS, _ENDS
     )
@@ -456,12 +454,7 @@ class _Reply(JSONReply):
             message[_TEXT_CALLS[item.type]] = self._arguments(item)
         return message
 
-    def interpret(self, event: ServerSentEvent | UnknownField, /) -> Iterator[Delta | None]:
-        for value in self.objects(event):
-            if value is not None:
-                yield from self._interpret(value)
-
-    def _interpret(self, value: Object) -> Iterator[Delta | None]:
+    def interpret_object(self, value: Object) -> Iterator[Delta | None]:
         name = self.label(value, "type")
         if name in _TEXT:
             if text := self.text(value, "delta"):
@@ -710,8 +703,7 @@ class _Reply(JSONReply):
         yield from self._take_output(self.contents(response, "output"))
         yield from self._usage(self.details(response, "usage"))
         reason = self.label(self.details(response, "incomplete_details"), "reason") or status
-        kind = _KINDS.get(reason, "other") if reason else "stop"
-        yield from self.finish(self._take_calls(kind == "stop"), reason or None, kind)
+        yield from self.finish(self._take_calls(self.kind_of(reason) == "stop"), reason)
 
     def _take_output(self, output: list[Object]) -> Iterator[Delta]:
         """Take the items of the last event, and yield what did not come before.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
@@ -22,6 +22,8 @@ from sseparse_backends._json_reply import JSONReply, loads
 
 class Example(JSONReply):
     event_types = frozenset(["delta"])
+    # Each kind but "other" is the reason of the same name.
+    kinds = {kind: kind for kind in get_args(FinishKind) if kind != "other"}  # noqa: RUF012
 
 
 def reply(max_size: int | None = None) -> Example:
@@ -286,25 +288,19 @@ def test_calls_come_before_finish(
     calls: list[ToolCall], kind: FinishKind, expected: FinishKind
 ) -> None:
     example = reply()
-    assert list(example.finish(calls, "x", kind)) == [*calls, Finish("x", expected)]
+    assert list(example.finish(calls, kind)) == [*calls, Finish(kind, expected)]
     assert example.tool_calls == calls
 
 
 @pytest.mark.parametrize(
-    ("reason", "kind", "arguments"),
-    [
-        ("x", "stop", "{}"),
-        ("x", "tool_calls", "{}"),
-        ("x", "pause", "{}"),
-        ("x", "other", None),
-        (None, "stop", None),
-    ],
+    ("reason", "arguments"),
+    [("stop", "{}"), ("tool_calls", "{}"), ("pause", "{}"), ("new", None), ("", None)],
 )
 def test_call_whose_arguments_never_came_is_one_only_in_a_reply_that_is_whole(
-    reason: str | None, kind: FinishKind, arguments: str | None
+    reason: str, arguments: str | None
 ) -> None:
     example = reply()
-    *calls, finish = example.finish([ToolCall(0, "a", "f"), ToolCall(1)], reason, kind)
+    *calls, finish = example.finish([ToolCall(0, "a", "f"), ToolCall(1)], reason)
     assert calls == ([] if arguments is None else [ToolCall(0, "a", "f", arguments)])
     assert isinstance(finish, Finish)
     assert example.tool_calls == calls
@@ -313,7 +309,7 @@ def test_call_whose_arguments_never_came_is_one_only_in_a_reply_that_is_whole(
 @pytest.mark.parametrize("call", [ToolCall(0, "a", "", "{}"), ToolCall(0, "", "", "{}")])
 def test_call_without_a_name_is_an_error(call: ToolCall) -> None:
     with pytest.raises(InvalidJSON, match="tool call 0 must have a name"):
-        next(iter(reply().finish([call], "x", "tool_calls")))
+        next(iter(reply().finish([call], "tool_calls")))
 
 
 def test_start_of_another_reply_is_an_error() -> None:
@@ -328,7 +324,7 @@ def test_start_of_another_reply_is_an_error() -> None:
 @pytest.mark.parametrize("kind", ["length", "filter"])
 def test_reply_that_was_cut_has_no_calls(kind: FinishKind) -> None:
     example = reply()
-    assert list(example.finish([CALL], "x", kind)) == [Finish("x", kind)]
+    assert list(example.finish([CALL], kind)) == [Finish(kind, kind)]
     assert example.tool_calls == []
 
 
@@ -336,7 +332,14 @@ def test_no_call_is_handed_out_where_arguments_are_damaged() -> None:
     example = reply()
     calls = [CALL, ToolCall(1, "b", "g", '{"a": ')]
     with pytest.raises(InvalidJSON, match=r"^the arguments of tool call 1, g, must be JSON: "):
-        next(iter(example.finish(calls, "x", "tool_calls")))
+        next(iter(example.finish(calls, "tool_calls")))
     assert example.tool_calls == []
     custom = ToolCall(0, "b", "g", "any text", "custom")
-    assert next(iter(example.finish([custom], "x", "tool_calls"))) == custom
+    assert next(iter(example.finish([custom], "tool_calls"))) == custom
+
+
+def test_reply_reads_objects_and_the_end_mark() -> None:
+    example = reply()
+    with pytest.raises(NotImplementedError):
+        list(example.interpret(ServerSentEvent(data="{}")))
+    assert list(example.interpret(ServerSentEvent(data="[DONE]"))) == []
