@@ -29,7 +29,7 @@ class Reasoning:
 
 @dataclass(frozen=True, slots=True)
 class ToolCallPiece:
-    """The next piece of a tool call, as it arrives. Only a ToolCall is to be run.
+    """The next piece of a tool call, as it arrives. Run only a ToolCall.
 
     index: number of the call within the reply, from 0.
     id, name, arguments: the piece of each; empty if it has none.
@@ -63,7 +63,7 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """The tokens used so far, as far as the service has counted them.
+    """The tokens used so far, as the service counts them.
 
     input_tokens: the whole prompt, cached tokens included.
     output_tokens: the whole reply, reasoning included.
@@ -194,8 +194,7 @@ class Backend(Protocol):
     def reply(self, content_type: str) -> Reply[Any]:
         """Return a new reply for a body of this Content-Type.
 
-        A response without one is taken for what the request's Accept field asks for, or else for
-        text/event-stream.
+        A missing Content-Type is replaced by the request's Accept field, or text/event-stream.
 
         Raises ValueError for a media type that the service does not reply with.
         """

@@ -93,9 +93,9 @@ class Exchange:
         self.usage: Usage | None = None
         self.finish: Finish | None = None
         self.tool_calls: list[ToolCall] = []
-        # The reply of the latest attempt that was answered with a stream.
+        # The reply of the latest attempt with a stream.
         self.reply: Reply[Any] | None = None
-        # Whether the items are the deltas alone, or each event before its own.
+        # Whether the items include each event, before its deltas.
         self.with_events = False
         # Pieces of content, for which usage does not count.
         self.progress: int = 0
@@ -148,7 +148,7 @@ class Exchange:
         events, cause = _decode(reply.decoder.close)
         items, verdict = self._take(reply.interpret, events)
         if verdict is not None and isinstance(verdict.error, InvalidJSON | ValueError):
-            # It ended inside the data of its last event, where json raises a ValueError.
+            # The body ended inside the data of its last event. json raises ValueError.
             verdict = Verdict(self._incomplete(verdict.error))
         if verdict is None and cause is None:
             more, verdict = self._take(lambda _: reply.end(), [None])

@@ -1,8 +1,8 @@
 """Read the JSON of all services' replies leniently.
 
 Real servers send a number where text belongs, `null` in a list, or half a surrogate pair. A field
-of an unexpected type is taken for what it plainly means: a number where text is expected is its
-digits. Else it is absent, unless it is content: content that cannot be read is an error.
+of an unexpected type is converted where its meaning is plain: a number becomes text. Else it is
+ignored, with a warning. Content is never ignored: what cannot be read is an error.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class JSONReply(Reply[Any]):
 
     # Event types that have JSON, besides "message".
     event_types: Container[str] = ()
-    # The kind of each reason to finish, "other" for one that is missing here.
+    # Reasons to finish and their kinds; any other reason is of the kind "other".
     kinds: Mapping[str, FinishKind] = {}
 
     def __init__(self, decoder: Decoder[Any], max_size: int | None = None) -> None:
@@ -119,7 +119,7 @@ class JSONReply(Reply[Any]):
         data = data.strip()
         if data == "[DONE]":
             return [None]
-        # A comment that a proxy has wrapped as data is no text (LiteLLM's keep-alives).
+        # LiteLLM wraps its keep-alive comments as data.
         if not data or data.startswith(":"):
             return []
         # Events without blank lines between them are one event of several JSON texts.
@@ -239,15 +239,15 @@ class JSONReply(Reply[Any]):
     def finish(self, calls: list[ToolCall], reason: str) -> Iterator[Delta]:
         """Yield the calls of a reply that ended well, and Finish.
 
-        calls: those that the caller has to answer. Empty arguments stand for no arguments, if the
-            service says that the reply is whole; else the call was cut before them.
+        calls: those that the caller has to answer. Empty arguments become `{}` if the service
+            gives a reason for a complete reply; else such a call was cut, and is left out.
         reason: the service's word, or "".
 
         Raises InvalidJSON for arguments that are not JSON, and for a call without a name.
         """
         kind = self.kind_of(reason)
         if kind in ("length", "filter"):
-            calls = []  # the last one may be cut, and look whole
+            calls = []  # the last one may be cut and still look complete
         is_whole = bool(reason) and kind in ("stop", "tool_calls", "pause")
         whole = [
             self._complete(call)
@@ -286,7 +286,7 @@ class JSONReply(Reply[Any]):
             self._refuse(f"the arguments of a tool call must be JSON: {cause}", cause)
 
     def begin(self, reply_id: str) -> bool:
-        """Take the ID that a start of the reply has; return whether it is the first start.
+        """Store the reply's ID from its start, and return whether it is the first start.
 
         Raises RemoteProtocolError for another reply's: a proxy that lost its connection sent a
         second reply after the first one (vercel/ai's issue 18331).
@@ -311,7 +311,7 @@ class JSONReply(Reply[Any]):
         raise InvalidJSON(f"invalid JSON in an event: {words}", data.encode()) from cause
 
     def _ignore(self, name: str, rule: str, value: Any) -> None:
-        """Warn of a field that is ignored; once for a reply, since the next event has it too."""
+        """Log a warning about an ignored field, once for a reply: the next event has it too."""
         if not value or self._warned:
             return
         self._warned = True
@@ -321,13 +321,13 @@ class JSONReply(Reply[Any]):
 class _BareJSON:
     """A JSON text that stands in an event stream without `data:`.
 
-    Gemini sends an error in the middle of a stream so, and proxies one in place of the stream.
+    Gemini sends errors in the middle of a stream this way, proxies in place of the stream.
     """
 
     def __init__(self, max_size: int | None) -> None:
         self._max_size = max_size
         self._lines: list[str] = []
-        # Their size, and their open braces. The decoder does not limit lines that are no fields.
+        # The size of the lines, and their open braces. The decoder limits only fields of events.
         self._size = 0
         self._depth = 0
 
@@ -355,7 +355,7 @@ class _BareJSON:
 
 
 def loads(text: str) -> Any:
-    """Return the value of a JSON text, read leniently if it must be.
+    """Return the value of a JSON text, with `parse_leniently` if it is invalid.
 
     Raises ValueError and RecursionError.
     """

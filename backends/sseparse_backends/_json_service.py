@@ -179,7 +179,7 @@ def conversation(
     """Return `messages` as a list; a str becomes one message of the user.
 
     service: name of the service, for errors.
-    foreign: keys of messages, and types of messages and their parts, that only other services have.
+    foreign: keys and types, of messages and their parts, that only other services have.
 
     Raises ValueError for anything but a str or a non-empty list of mappings, and for a message of
     another service.

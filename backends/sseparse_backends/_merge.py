@@ -20,7 +20,7 @@ def is_list(value: Any) -> TypeGuard[list[Any]]:
     return isinstance(value, list)
 
 
-# Fields that are said again rather than continued.
+# Labels: a new value replaces the one before.
 _LABELS = frozenset("id type role name format model index status object created".split())
 
 
@@ -31,9 +31,9 @@ class _Pieces(list[str]):
 def merge(target: Object, piece: Mapping[str, Any]) -> None:
     """Merge a piece of an object into what came before.
 
-    Texts are joined, objects merged. The elements of a list belong together by their index, or
-    else where one text follows another; text beside a list is a part of it. Labels, numbers and
-    booleans replace. A value that is null or empty says nothing.
+    Texts are joined, objects are merged. Elements of lists are merged by their index, or else
+    where one text follows another. Text beside a list becomes a part of the list. Labels, numbers
+    and booleans replace the value before. Null and empty values are ignored.
     """
     for name, value in piece.items():
         before = target.get(name)
@@ -102,11 +102,11 @@ def _add(elements: list[Any], element: Any) -> None:
 def _continues(before: Object, piece: Object) -> bool:
     if "index" in piece:
         return all(before.get(name) in (None, piece.get(name)) for name in ("index", "type", "id"))
-    # A part that is text alone goes on where another one follows.
+    # A text continues the text before it.
     is_text = piece.keys() <= _TEXT and before.keys() <= _TEXT
     return is_text and all(before.get(name) == piece.get(name) for name in ("type", "thought"))
 
 
-# Elements that arrive at the same time. A look at all of them would take quadratic time.
+# Limit for elements that grow at the same time: searching all of them takes quadratic time.
 _LOOK_BACK = 64
 _TEXT = frozenset(["type", "text", "thinking", "thought"])

@@ -42,7 +42,7 @@ def stream(
         the status is 429 or 5xx. The wait before the first is random, up to half a second, then
         up to twice as long each time, at most 8 seconds. A Retry-After makes it longer. A wait
         that would end after the timeout is not begun. Default: 0.
-    content_type: the media type of the reply, in place of what the server says it is.
+    content_type: media type of the reply, overriding the server's. Default: the server's.
     options: passed to the backend's `request`.
 
     Raises TypeError and ValueError, naming the argument, before anything is sent.
@@ -176,11 +176,10 @@ class ReplyStream:
         return _View(self._driver, _is_delta)
 
     def events(self) -> AsyncIterator[Any]:
-        """Iterate over what the reply's decoder makes, unchanged.
+        """Iterate over the events of the reply's decoder, unchanged.
 
-        For fields that no delta has, such as citations and log probabilities. The views share the
-        reply: each takes what the others have not taken. Events that had arrived before the first
-        call of this method are gone.
+        They hold fields that no delta has, such as citations and log probabilities. All views share
+        one position in the reply. Events that arrived before the first call are skipped.
         """
         self._exchange.with_events = True
         return _View(self._driver, lambda item: not _is_delta(item))

@@ -22,7 +22,7 @@ class _Call:
     kind: str
     name: str = ""
     arguments: list[str] = field(default_factory=list[str])
-    # All that its pieces said.
+    # The merged fields of its pieces.
     item: Object = field(default_factory=dict[str, object])
 
 
@@ -131,8 +131,7 @@ class ToolCalls:
 def last_object(text: str) -> str:
     """Return the last of several JSON objects that is not empty; any other text as it is.
 
-    It replaces the others: `{}` is a placeholder before the arguments, or stands at the end, or
-    all of the arguments come again (OpenAI-compatible servers).
+    OpenAI-compatible servers send `{}` before or after the arguments, or all of them twice.
     """
     last, start, end = "", 0, 0
     try:

@@ -83,7 +83,7 @@ class Gemini(Service):
 
     name = "gemini"
     key_variable: ClassVar[str] = "GEMINI_API_KEY"
-    # ai.google.dev/gemini-api/docs/models: Google keeps this name on its current Flash model.
+    # An alias of the current Flash model: ai.google.dev/gemini-api/docs/changelog, January 2026.
     default_model = "gemini-flash-latest"
     options: ClassVar[frozenset[str]] = frozenset(GeminiOptions.__annotations__)
 
@@ -314,7 +314,7 @@ class _Reply(JSONReply):
         elif part.keys() <= _TEXT:
             self._keep_text(part, text)
         elif any(part.values()):
-            # "Don't concatenate parts with signatures together": docs/thinking.
+            # Parts with signatures stay apart: ai.google.dev/gemini-api/docs/thought-signatures.
             self._parts.append(part)
             if not text:
                 yield None

@@ -74,7 +74,7 @@ class GeminiInteractions(Service):
 
     name = "gemini-interactions"
     key_variable: ClassVar[str] = "GEMINI_API_KEY"
-    # ai.google.dev/gemini-api/docs/models: Google keeps this name on its current Flash model.
+    # An alias of the current Flash model: ai.google.dev/gemini-api/docs/changelog, January 2026.
     default_model = "gemini-flash-latest"
     options: ClassVar[frozenset[str]] = frozenset(InteractionOptions.__annotations__)
 

@@ -85,7 +85,7 @@ class Ollama(Service):
     name = "ollama"
     key_variable: ClassVar[str] = "OLLAMA_API_KEY"
     needs_key: ClassVar[bool] = False
-    default_model = "llama3.2"  # ollama.com/library: small enough for most machines
+    default_model = "llama3.2"  # ollama.com/library/llama3.2
     options: ClassVar[frozenset[str]] = frozenset(OllamaOptions.__annotations__)
 
     # Not localhost: that may resolve to ::1 first, where Ollama does not listen.

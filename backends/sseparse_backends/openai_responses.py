@@ -712,7 +712,7 @@ class _Reply(JSONReply):
         (its pull request 3326), and Bifrost no calls (its pull request 2120).
         """
         before = self._in_order()
-        said = "".join(str(item.text) for item in before)
+        streamed = "".join(str(item.text) for item in before)
         has_reasoned = any(item.has_reasoned for item in before)
         for item in before:
             item.position -= 0.5
@@ -722,7 +722,7 @@ class _Reply(JSONReply):
             self._update(item, fields)
         items, answered = self._in_order(), self._answered()
         texts = [self._whole_text(item) for item in items]
-        length = len(said) if "".join(texts).startswith(said) else sum(map(len, texts))
+        length = len(streamed) if "".join(texts).startswith(streamed) else sum(map(len, texts))
         for item, text in zip(items, texts, strict=True):
             yield from self._say(item, text[length:])
             length = max(0, length - len(text))

@@ -455,12 +455,12 @@ def test_odd_field_kills_no_reply_or_the_error_is_about_content(example: Example
                 parent = parent[name]
             parent[path[-1]] = odd
             outcome = outcome_of(example, events)
-            told = f"{path} = {odd!r} gives {outcome.text!r}, {outcome.error!r}"
+            case = f"{path} = {odd!r} gives {outcome.text!r}, {outcome.error!r}"
             json.dumps(outcome.messages)
             if outcome.error is None and names[-1] not in {*content, *ends}:
-                assert outcome.text == "Hi you", told
+                assert outcome.text == "Hi you", case
             elif isinstance(outcome.error, InvalidJSON):
-                assert names[-1] in content, told
+                assert names[-1] in content, case
             elif outcome.error is not None:
-                assert isinstance(outcome.error, IncompleteStream | BackendError), told
-                assert names[-1] in ends, told
+                assert isinstance(outcome.error, IncompleteStream | BackendError), case
+                assert names[-1] in ends, case

@@ -29,12 +29,12 @@ def events(*data: Any) -> bytes:
 
 def check_openai(body: Mapping[str, Any]) -> None:
     """platform.openai.com/docs/guides/function-calling: each call is answered after it."""
-    _, said, *results = body["messages"]
-    calls = [call["id"] for call in said["tool_calls"]]
-    expect(said["role"] == "assistant", "role")
+    _, reply, *results = body["messages"]
+    calls = [call["id"] for call in reply["tool_calls"]]
+    expect(reply["role"] == "assistant", "role")
     expect([result["tool_call_id"] for result in results] == calls, "tool_call_ids")
     expect(all(isinstance(result["content"], str) for result in results), "content")
-    details = said["reasoning_details"]
+    details = reply["reasoning_details"]
     expect(details == [{"index": 0, "type": "reasoning.encrypted", "data": "b3Bx"}], "reasoning")
 
 
@@ -49,9 +49,9 @@ def check_responses(body: Mapping[str, Any]) -> None:
 
 def check_anthropic(body: Mapping[str, Any]) -> None:
     """platform.claude.com/docs/en/build-with-claude/extended-thinking: thinking, unmodified."""
-    user, said, results = body["messages"]
-    expect((user["role"], said["role"], results["role"]) == ("user", "assistant", "user"), "roles")
-    thinking, *calls = said["content"]
+    user, reply, results = body["messages"]
+    expect((user["role"], reply["role"], results["role"]) == ("user", "assistant", "user"), "roles")
+    thinking, *calls = reply["content"]
     signed = {"type": "thinking", "thinking": "Hm", "signature": "c2ln"}
     expect(thinking == signed, "thinking")
     ids = [call["id"] for call in calls]
@@ -61,9 +61,9 @@ def check_anthropic(body: Mapping[str, Any]) -> None:
 
 def check_gemini(body: Mapping[str, Any]) -> None:
     """ai.google.dev/gemini-api/docs/thought-signatures: the first call of a step has one."""
-    user, said, results = body["contents"]
-    expect((user["role"], said["role"], results["role"]) == ("user", "model", "user"), "roles")
-    calls = [part for part in said["parts"] if "functionCall" in part]
+    user, reply, results = body["contents"]
+    expect((user["role"], reply["role"], results["role"]) == ("user", "model", "user"), "roles")
+    calls = [part for part in reply["parts"] if "functionCall" in part]
     expect(calls[0].get("thoughtSignature") == "c2ln", "thoughtSignature")
     names = [part["functionCall"]["name"] for part in calls]
     answers = [part["functionResponse"]["name"] for part in results["parts"]]
@@ -82,19 +82,19 @@ def check_interactions(body: Mapping[str, Any]) -> None:
 
 def check_ollama(body: Mapping[str, Any]) -> None:
     """docs.ollama.com/capabilities/tool-calling: thinking, calls, and results with tool_name."""
-    _, said, *results = body["messages"]
-    expect(said["thinking"] == "Hm", "thinking")
-    names = [call["function"]["name"] for call in said["tool_calls"]]
-    arguments = [call["function"]["arguments"] for call in said["tool_calls"]]
+    _, reply, *results = body["messages"]
+    expect(reply["thinking"] == "Hm", "thinking")
+    names = [call["function"]["name"] for call in reply["tool_calls"]]
+    arguments = [call["function"]["arguments"] for call in reply["tool_calls"]]
     expect(all(isinstance(each, dict) for each in arguments), "arguments")
     expect([result["tool_name"] for result in results] == names, "tool_names")
 
 
 def check_cohere(body: Mapping[str, Any]) -> None:
     """docs.cohere.com/docs/tool-use-overview: plan and calls, then a result for each call."""
-    _, said, *results = body["messages"]
-    expect(said["tool_plan"] == "Hm", "tool_plan")
-    calls = [call["id"] for call in said["tool_calls"]]
+    _, reply, *results = body["messages"]
+    expect(reply["tool_plan"] == "Hm", "tool_plan")
+    calls = [call["id"] for call in reply["tool_calls"]]
     expect([result["tool_call_id"] for result in results] == calls, "tool_call_ids")
 
 
@@ -152,8 +152,8 @@ def interaction(status: str, *steps: Any) -> bytes:
 
 
 def cohere(*messages: tuple[str, Any], reason: str) -> bytes:
-    said = [{"type": name, "index": 0, "delta": {"message": part}} for name, part in messages]
-    return events(*said, {"type": "message-end", "delta": {"finish_reason": reason}})
+    pieces = [{"type": name, "index": 0, "delta": {"message": part}} for name, part in messages]
+    return events(*pieces, {"type": "message-end", "delta": {"finish_reason": reason}})
 
 
 OLLAMA_CALLS: list[Any] = [{"function": {"name": name, "arguments": {}}} for name in ("f", "g")]
