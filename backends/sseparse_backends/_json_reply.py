@@ -285,8 +285,8 @@ class JSONReply(Reply[Any]):
         except (ValueError, RecursionError) as cause:
             self._refuse(f"the arguments of a tool call must be JSON: {cause}", cause)
 
-    def begin(self, reply_id: str) -> bool:
-        """Store the reply's ID from its start, and return whether it is the first start.
+    def start(self, reply_id: str) -> bool:
+        """Start the reply and store its ID. Return False for a repeated start.
 
         Raises RemoteProtocolError for another reply's: a proxy that lost its connection sent a
         second reply after the first one (vercel/ai's issue 18331).

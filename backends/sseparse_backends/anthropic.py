@@ -360,7 +360,7 @@ class _Reply(JSONReply):
                 pass
 
     def _begin(self, message: Object) -> Iterator[Delta | None]:
-        if not self.begin(self.label(message, "id")):
+        if not self.start(self.label(message, "id")):
             return
         self.served_model = self.label(message, "model") or None
         # A stream has blocks here where it goes on with programmatic tool calls (vercel/ai's pull

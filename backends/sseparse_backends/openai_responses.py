@@ -480,7 +480,7 @@ class _Reply(JSONReply):
             response = self.details(value, "response")
             reply_id = self.label(response, "id")
             if name == "response.created" and reply_id:
-                self.begin(reply_id)
+                self.start(reply_id)
             self._read_response(response)
         elif name in _ENDS:
             yield from self._finish(self.content(value, "response"), name)

@@ -314,11 +314,11 @@ def test_call_without_a_name_is_an_error(call: ToolCall) -> None:
 
 def test_start_of_another_reply_is_an_error() -> None:
     example = reply()
-    assert example.begin("a")
-    assert not example.begin("a")
+    assert example.start("a")
+    assert not example.start("a")
     for other in ("b", ""):
         with pytest.raises(RemoteProtocolError, match="begins inside the first, 'a'"):
-            example.begin(other)
+            example.start(other)
 
 
 @pytest.mark.parametrize("kind", ["length", "filter"])

@@ -285,41 +285,99 @@ EXAMPLES = [
         "gemini-interactions",
         [
             {
+                "interaction": {"id": "v1", "status": "in_progress", "model": "m"},
                 "event_type": "interaction.created",
-                "interaction": {"id": "i", "status": "in_progress", "model": "m"},
             },
-            {"event_type": "step.start", "index": 0, "step": {"type": "thought"}},
             {
+                "interaction_id": "v1",
+                "status": "in_progress",
+                "event_type": "interaction.status_update",
+            },
+            {"index": 0, "step": {"type": "thought"}, "event_type": "step.start"},
+            {
+                "index": 0,
+                "delta": {"type": "thought_summary", "content": {"type": "text", "text": "Hm"}},
                 "event_type": "step.delta",
+            },
+            {
                 "index": 0,
                 "delta": {"type": "thought_signature", "signature": "s"},
-            },
-            {"event_type": "step.stop", "index": 0},
-            {"event_type": "step.start", "index": 1, "step": {"type": "model_output"}},
-            {
                 "event_type": "step.delta",
-                "index": 1,
-                "delta": {"type": "text", "text": "Hi"},
             },
+            {"index": 0, "event_type": "step.stop"},
             {
-                "event_type": "step.delta",
                 "index": 1,
-                "delta": {"type": "text", "text": " you"},
-            },
-            {
+                "step": {"type": "google_search_call", "id": "g"},
                 "event_type": "step.start",
-                "index": 2,
-                "step": {"type": "function_call", "id": "a", "name": "f", "arguments": {}},
             },
             {
-                "event_type": "interaction.completed",
-                "interaction": {
-                    "status": "requires_action",
-                    "usage": {"total_input_tokens": 1, "total_output_tokens": 2},
+                "index": 1,
+                "delta": {"type": "google_search_call", "arguments": {}},
+                "event_type": "step.delta",
+            },
+            {"index": 1, "event_type": "step.stop"},
+            {
+                "index": 2,
+                "step": {"type": "google_search_result", "call_id": "g"},
+                "event_type": "step.start",
+            },
+            {
+                "index": 2,
+                "delta": {"type": "google_search_result", "result": [{}]},
+                "event_type": "step.delta",
+            },
+            {"index": 2, "event_type": "step.stop"},
+            {
+                "index": 3,
+                "step": {
+                    "type": "function_call",
+                    "id": "a",
+                    "name": "f",
+                    "arguments": {},
+                    "signature": "s",
                 },
+                "event_type": "step.start",
+            },
+            {
+                "index": 3,
+                "delta": {"type": "arguments_delta", "arguments": "{}"},
+                "event_type": "step.delta",
+            },
+            {"index": 3, "event_type": "step.stop"},
+            {
+                "index": 4,
+                "step": {
+                    "type": "model_output",
+                    "content": [{"type": "text", "text": "Hi", "annotations": []}],
+                },
+                "event_type": "step.start",
+            },
+            {"index": 4, "delta": {"type": "text", "text": " you"}, "event_type": "step.delta"},
+            {
+                "index": 4,
+                "delta": {
+                    "type": "text_annotation_delta",
+                    "annotations": [{"type": "url_citation"}],
+                },
+                "event_type": "step.delta",
+            },
+            {
+                "index": 4,
+                "delta": {"type": "image", "data": "d", "mime_type": "m"},
+                "event_type": "step.delta",
+            },
+            {"index": 4, "event_type": "step.stop"},
+            {
+                "interaction": {
+                    "id": "v1",
+                    "status": "requires_action",
+                    "model": "m",
+                    "usage": {"total_input_tokens": 1},
+                },
+                "event_type": "interaction.completed",
             },
         ],
-        "step delta text content summary name arguments",
+        "step delta type event_type text content summary name arguments",
         "event_type type status",
     ),
     Example(
