@@ -101,15 +101,7 @@ class ToolCalls:
     def take(self) -> list[ToolCall]:
         """Return the calls in the order of their first pieces, empty arguments as they are."""
         return [
-            ToolCall(
-                call.number,
-                call.id,
-                call.name,
-                "".join(call.arguments)
-                if call.kind == "custom"
-                else last_object("".join(call.arguments)),
-                call.kind,
-            )
+            ToolCall(call.number, call.id, call.name, _arguments(call), call.kind)
             for call in self._calls
         ]
 
@@ -126,6 +118,11 @@ class ToolCalls:
             item[call.kind] = {**(function if isinstance(function, dict) else {}), **fields}
             items.append(item)
         return items
+
+
+def _arguments(call: _Call) -> str:
+    text = "".join(call.arguments)
+    return text if call.kind == "custom" else last_object(text)
 
 
 def last_object(text: str) -> str:
