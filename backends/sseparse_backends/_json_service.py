@@ -215,6 +215,17 @@ def _marks(message: Mapping[str, Any]) -> set[str]:
     return {mark for mark in marks if isinstance(mark, str)}
 
 
+def nested(options: Mapping[str, Any], name: str, fields: type) -> dict[str, Any]:
+    """Return `options` with those that `fields` lists inside the option `name`.
+
+    name: an option with an object, whose own fields are overridden.
+    fields: a TypedDict.
+    """
+    inner = {key: value for key, value in options.items() if key in fields.__annotations__}
+    outer = {key: value for key, value in options.items() if key not in inner}
+    return {**outer, name: {**(options.get(name) or {}), **inner}} if inner else outer
+
+
 def expect_call(call_id: str, calls: Container[str]) -> None:
     """Raise ValueError for a tool result whose call is not in the conversation."""
     if call_id not in calls:

@@ -29,7 +29,7 @@ from ._contract import (
     Usage,
 )
 from ._json_reply import JSONReply
-from ._json_service import Service, conversation, expect_call
+from ._json_service import Service, conversation, expect_call, nested
 from ._merge import Object, is_list, is_object
 
 _ROLES = {"assistant": "model", "developer": "system"}
@@ -111,10 +111,7 @@ class Gemini(Service):
         body: dict[str, Any] = {"contents": _join_results(contents)}
         if system:
             body["systemInstruction"] = {"parts": system}
-        fields: dict[str, Any] = {**options}
-        names = [name for name in fields if name in GenerationConfig.__annotations__]
-        if config := {name: fields.pop(name) for name in names}:
-            fields["generationConfig"] = {**(options.get("generationConfig") or {}), **config}
+        fields = nested(options, "generationConfig", GenerationConfig)
         headers = self.key_field("x-goog-api-key")
         # A tuned model has a path of its own, such as "tunedModels/mine".
         path = quote(model if "/" in model else f"models/{model}")

@@ -28,7 +28,7 @@ from ._contract import (
     Usage,
 )
 from ._json_reply import JSONReply
-from ._json_service import Service, conversation, expect_call, result_text
+from ._json_service import Service, conversation, expect_call, nested, result_text
 from ._merge import Object, is_list
 from ._tool_calls import last_object
 
@@ -106,10 +106,7 @@ class GeminiInteractions(Service):
             body["model"] = model or self.default_model
         if system:
             body["system_instruction"] = "\n\n".join(system)
-        fields: dict[str, Any] = {**options}
-        names = [name for name in fields if name in InteractionConfig.__annotations__]
-        if config := {name: fields.pop(name) for name in names}:
-            fields["generation_config"] = {**(options.get("generation_config") or {}), **config}
+        fields = nested(options, "generation_config", InteractionConfig)
         return self.post("/interactions", self.key_field("x-goog-api-key"), body, fields)
 
     def reply(self, content_type: str) -> Reply[Any]:

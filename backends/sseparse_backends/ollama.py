@@ -32,6 +32,7 @@ from ._json_service import (
     expect_call,
     expect_content_type,
     is_json,
+    nested,
     result_text,
 )
 from ._merge import Object, joined, merge
@@ -95,11 +96,8 @@ class Ollama(Service):
         self, messages: Messages, *, model: str | None = None, **options: Unpack[OllamaOptions]
     ) -> Request:
         """See Backend.request."""
-        fields: dict[str, Any] = {**options}
         # Ollama silently ignores a parameter outside of `options`.
-        names = [name for name in fields if name in OllamaParameters.__annotations__]
-        if parameters := {name: fields.pop(name) for name in names}:
-            fields["options"] = {**(options.get("options") or {}), **parameters}
+        fields = nested(options, "options", OllamaParameters)
         model = model or self.default_model
         turns = conversation(messages, "Ollama", _FOREIGN)
         _expect_answers(turns)
