@@ -2,5 +2,6 @@
 
 fixtures: the streams. peers: the parsers. runs: how times are measured.
 parsing, adopters, drivers, end_to_end, scale, rules: the measurements.
-report: tables, chart, README block.
+clients, worker, server: what end_to_end measures, and with what.
+report: tables, charts, README block.
 """

@@ -9,7 +9,7 @@ import argparse
 import os
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -18,20 +18,20 @@ from typing import Any
 from rich.console import Console
 from rich.progress import Progress
 
-from . import adopters, drivers, end_to_end, parsing, report, scale
+from . import adopters, clients, drivers, end_to_end, files, parsing, report, scale
 from .peers import OWN, MissingPeer, NodeParser, find_peers
 from .results import ROOT, Results, collect, read
 from .rules import broken_rules
 from .runs import Effort, Run, measure
 
-PARSERS_QUICK = Effort(rounds=3, seconds=0, patience=1)
+PARSERS_QUICK = Effort(rounds=1, seconds=0, patience=1)
 PARSERS_FULL = Effort(rounds=40, seconds=1, patience=20)
-CLIENTS_QUICK = Effort(rounds=3, seconds=3, patience=30)
-CLIENTS_FULL = Effort(rounds=15, seconds=60, patience=60)
+CLIENTS_QUICK = Effort(rounds=1, seconds=0, patience=0)
+CLIENTS_FULL = Effort(rounds=15, seconds=60, patience=0)
 
 WITHOUT_UV = (
     "uv is not installed: only the peers of this environment are measured. To install all peers:\n"
-    "    pip install -e . --group dev --group bench"
+    "    pip install -e . --group bench"
 )
 
 
@@ -44,12 +44,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         "and the performance block of the README. Other runs write nothing.",
         allow_abbrev=False,
     )
-    parser.add_argument("--quick", action="store_true", help="fewer rounds, under three minutes")
+    parser.add_argument("--quick", action="store_true", help="one round, about two minutes")
     parser.add_argument(
         "--only",
         metavar="PATTERN",
         help="measure only runs whose section/case contains PATTERN, wildcards allowed. Sections: "
-        "parsing, NDJSON, adopters, drivers, steps, end to end, scale, rules. "
+        "parsing, NDJSON, files, adopters, drivers, steps, end to end, scale, rules. "
         "Example: parsing/openai/1024",
     )
     parser.add_argument(
@@ -85,7 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     results = run(options.only or "", quick=options.quick)
     if options.python:
         results["about"]["command"] += f" --python {_python_version()}"
-    if not (results["runs"] or results["scale"] or results["rules"]):
+    if not any(results[part] for part in ("runs", "files", "scale", "rules")):
         parser.error(f"--only {options.only!r} matches no section/case")
     if publishing:
         report.publish(results)
@@ -119,11 +119,10 @@ def run(pattern: str = "", *, quick: bool) -> Results:
     def matches(name: str) -> bool:
         return fnmatchcase(name, f"*{pattern}*")
 
-    def selected(runs: Iterator[Run]) -> list[Run]:
+    def selected(runs: Iterable[Run]) -> list[Run]:
         return [run for run in runs if matches(f"{run.section}/{run.case}")]
 
     parsers = PARSERS_QUICK if quick else PARSERS_FULL
-    clients = CLIENTS_QUICK if quick else CLIENTS_FULL
     peers, missing = find_peers()
     packages, missing_packages = adopters.find_adopters(peers)
     missing |= missing_packages
@@ -131,6 +130,7 @@ def run(pattern: str = "", *, quick: bool) -> Results:
     versions |= {package.name: package.theirs.version for package in packages}
     runs: list[Run] = []
     adopted: dict[str, Any] = {}
+    read_files: dict[str, Any] = {}
     scales: dict[str, Any] = {}
     rules: dict[str, Any] = {}
     console = Console(stderr=True)
@@ -166,18 +166,33 @@ def run(pattern: str = "", *, quick: bool) -> Results:
         for section in (drivers.driver_runs, drivers.step_runs):
             if chosen := selected(section()):
                 runs += measure(chosen, parsers, progress, chosen[0].section)
-        if any(matches(f"{end_to_end.SECTION}/{path}") for path in end_to_end.PATHS):
-            url = stack.enter_context(end_to_end.serving())
-            chosen = selected(end_to_end.end_to_end_runs(url))
-            runs += measure(chosen, clients, progress, "end to end")
+        libraries, missing_libraries = clients.find_packages()
+        cases = end_to_end.QUICK_CASES if quick else end_to_end.CASES
+        workers = stack.enter_context(end_to_end.Workers())
+        client_runs = end_to_end.end_to_end_runs(workers, cases, libraries, variants=not quick)
+        if chosen := selected(client_runs):
+            versions |= libraries
+            missing |= missing_libraries
+            effort = CLIENTS_QUICK if quick else CLIENTS_FULL
+            runs += measure(chosen, effort, progress, end_to_end.SECTION)
+        if matches("files"):
+            versions |= files.installed()
+            task = progress.add_task("files", total=len(files.READERS))
+
+            def report_reader(_: str) -> None:
+                progress.advance(task)
+                progress.refresh()
+
+            size = files.QUICK_SIZE if quick else files.SIZE
+            read_files = files.measure_files(size, report_reader)
         if matches("scale"):
-            for loop in progress.track(scale.LOOPS, description="scale"):
-                replies, repeats = (scale.REPLIES // 5, 1) if quick else (scale.REPLIES, 3)
-                scales[loop] = scale.measure_scale(loop, replies, repeats)
+            replies, repeats = (scale.REPLIES // 50, 1) if quick else (scale.REPLIES, 3)
+            for loop, name in progress.track(scale.SUBJECTS, description="scale"):
+                scales[f"{loop}, {name}"] = scale.measure_scale(loop, name, replies, repeats)
                 progress.refresh()
         if matches("rules"):
             rules = {peer.name: broken_rules(peer) for peer in peers}
-    return collect(runs, versions, missing, adopted, scales, rules)
+    return collect(runs, versions, missing, adopted, read_files, scales, rules)
 
 
 def _wrong(results: Results) -> bool:
@@ -188,11 +203,19 @@ def _wrong(results: Results) -> bool:
         drivers.SECTION,
         drivers.STEPS_SECTION,
     )
-    return any(
-        "mistake" in row
-        and (row["section"] in own_sections or row["subject"].startswith("sseparse"))
-        for row in results["runs"]
-    ) or any(results["rules"].get(parser, {}).get("broken") for parser in OWN)
+    return (
+        any(
+            "mistake" in row
+            and (row["section"] in own_sections or row["subject"].startswith("sseparse"))
+            for row in results["runs"]
+        )
+        or any(
+            outcome["mistake"]
+            for reader, outcome in results["files"].items()
+            if reader.startswith("sseparse")
+        )
+        or any(results["rules"].get(parser, {}).get("broken") for parser in OWN)
+    )
 
 
 if __name__ == "__main__":

@@ -71,7 +71,12 @@ def _tokens(count: int, text: str = TEXT) -> Iterator[str]:
     return (f" {word}" for word in islice(cycle(text.split()), count))
 
 
-def openai() -> Iterator[Write]:
+def reply_text(tokens: int) -> str:
+    """Return the text of a reply of so many tokens: the same for each service."""
+    return "".join(_tokens(tokens))
+
+
+def openai(tokens: int = 996) -> Iterator[Write]:
     """Chat completion chunks: no types, one line of about 250 bytes per token."""
     head = (
         '{"id":"chatcmpl-B7xKq2mVdT5nYw0RzJc9LfUe3HsGa","object":"chat.completion.chunk",'
@@ -86,22 +91,22 @@ def openai() -> Iterator[Write]:
         )
 
     yield chunk('{"role":"assistant","content":"","refusal":null}')
-    for token in _tokens(996):
+    for token in _tokens(tokens):
         yield chunk(f'{{"content":"{token}"}}')
     yield chunk("{}", '"stop"')
-    usage = '{"prompt_tokens":12,"completion_tokens":996,"total_tokens":1008}'
+    usage = f'{{"prompt_tokens":12,"completion_tokens":{tokens},"total_tokens":{12 + tokens}}}'
     yield _write(f'{head},"choices":[],"usage":{usage}}}')
     yield _write("[DONE]")
 
 
-def darkai() -> Iterator[Write]:
+def darkai(tokens: int = 2999) -> Iterator[Write]:
     """Small events of about 60 bytes: the cost per event dominates."""
-    for token in _tokens(2999):
+    for token in _tokens(tokens):
         yield _write(f'{{"event":"text-chunk","data":{{"text":"{token}"}}}}')
     yield _write('{"event":"stream-end"}')
 
 
-def anthropic() -> Iterator[Write]:
+def anthropic(tokens: int = 1494) -> Iterator[Write]:
     """Messages: events with types; some data is padded with spaces."""
     yield _write(
         '{"type":"message_start","message":{"id":"msg_01ABcdEFghIJklMNopQRstUV","type":"message",'
@@ -114,7 +119,7 @@ def anthropic() -> Iterator[Write]:
         "content_block_start",
     )
     yield _write('{"type": "ping"}', "ping")
-    for i, token in enumerate(_tokens(1494)):
+    for i, token in enumerate(_tokens(tokens)):
         yield _write(
             '{"type":"content_block_delta","index":0,'
             f'"delta":{{"type":"text_delta","text":"{token}"}}{" " * (i % 16)}}}',
@@ -123,10 +128,24 @@ def anthropic() -> Iterator[Write]:
     yield _write('{"type":"content_block_stop","index":0  }', "content_block_stop")
     yield _write(
         '{"type":"message_delta","delta":{"stop_reason":"end_turn","stop_sequence":null},'
-        '"usage":{"output_tokens":1494}}',
+        f'"usage":{{"output_tokens":{tokens}}}}}',
         "message_delta",
     )
     yield _write('{"type":"message_stop"     }', "message_stop")
+
+
+def gemini(tokens: int = 1000) -> Iterator[Write]:
+    """Gemini with `alt=sse`: CRLF line ends, about 330 bytes per token, usage in each event."""
+    for number, token in enumerate(_tokens(tokens), start=1):
+        finish = '"finishReason":"STOP",' if number == tokens else ""
+        write, event = _write(
+            f'{{"candidates":[{{"content":{{"parts":[{{"text":"{token}"}}],"role":"model"}},'
+            f'{finish}"index":0}}],"usageMetadata":{{"promptTokenCount":12,'
+            f'"candidatesTokenCount":{number},"totalTokenCount":{12 + number},'
+            '"promptTokensDetails":[{"modality":"TEXT","tokenCount":12}]},'
+            '"modelVersion":"gemini-2.5-flash","responseId":"aBcDeFgHiJkLmNoPqRsTuV"}'
+        )
+        yield write.replace(b"\n", b"\r\n"), event
 
 
 def identified() -> Iterator[Write]:

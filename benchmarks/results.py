@@ -18,7 +18,7 @@ from .peers import COMPILED, OWN, PYTHON, NodeParser
 from .runs import Run
 
 ROOT = Path(__file__).parents[1]
-COMMAND = "uv run python -m benchmarks"
+COMMAND = "uv run --group bench python -m benchmarks"
 
 Results = dict[str, Any]
 # A run in the results: section, case, subject, and either ns, spread and turns, or mistake.
@@ -32,15 +32,17 @@ def collect(
     versions: Mapping[str, str],
     missing: Mapping[str, str],
     adopters: Mapping[str, Any],
+    files: Mapping[str, Any],
     scale: Mapping[str, Any],
     rules: Mapping[str, Any],
 ) -> Results:
     """Return the results of all measurements.
 
-    versions: the version of each installed parser.
-    missing: the reason why a parser is not installed.
+    versions: the version of each installed parser and client.
+    missing: the reason why one is not installed.
     adopters: the outcome of adopters.compare_rules for each package.
-    scale: the outcome of scale.measure_scale for each loop.
+    files: the outcome of files.measure_files.
+    scale: the outcome of scale.measure_scale for each loop and transport.
     rules: the outcome of rules.broken_rules for each parser.
     """
     return {
@@ -58,6 +60,7 @@ def collect(
         "missing": dict(missing),
         "runs": [_row(run) for run in runs],
         "adopters": dict(adopters),
+        "files": dict(files),
         "scale": dict(scale),
         "rules": dict(rules),
     }

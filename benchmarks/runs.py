@@ -9,8 +9,11 @@
   farther end of the median's 95 % confidence interval.
 - Times are CPU times of the measuring thread where the clock is fine enough: other programs
   would interrupt a slow run more often than a fast one. Node's times are elapsed times.
+- Whole clients and their server run in processes of their own. The times of a client are CPU times
+  of its process, user and system, and elapsed times to the first text. Garbage is collected there
+  as in any program. A turn at a paced reply is a single pass.
 - Times include freeing the result, as any program has to.
-- Garbage is collected before each turn and never during one: the cost of a collection depends on
+- Elsewhere garbage is collected before each turn and never during one: its cost depends on
   the rest of the program. Passes are repeated, so caches are warm.
 """
 

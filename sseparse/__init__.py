@@ -1,4 +1,7 @@
-"""Streaming-protocol parsing: bytes in any pieces in, typed events out. It does no I/O."""
+"""Streaming-protocol parsing: bytes in any pieces in, typed events out.
+
+It does no I/O, but for line_ranges, which looks into a file.
+"""
 
 from ._decode import AsyncItems, adecode, decode
 from ._decoders import Decoder, decoder_for
@@ -15,6 +18,7 @@ from ._errors import (
 from ._events import Block, Comment, ServerSentEvent, UnknownField
 from ._json_lines import JSONSeqDecoder, NDJSONDecoder
 from ._json_values import JSONValuesDecoder
+from ._line_ranges import LineRange, line_ranges
 from ._lines import LineDecoder
 from ._partial_json import PartialJSON
 from ._sse import SSEDecoder
@@ -32,6 +36,7 @@ __all__ = [
     "JSONSeqDecoder",
     "JSONValuesDecoder",
     "LineDecoder",
+    "LineRange",
     "LocalProtocolError",
     "NDJSONDecoder",
     "PartialJSON",
@@ -47,4 +52,5 @@ __all__ = [
     "encode_comment",
     "encode_event",
     "encode_json_line",
+    "line_ranges",
 ]

@@ -138,12 +138,13 @@ class UnexpectedResponse(RemoteProtocolError):
         media_type = essence(self.headers.get("content-type"))
         is_page = media_type in ("text/html", "application/xhtml+xml")
         origin = f" from {self.url}" if self.url else ""
-        if 200 <= self.status < 300:
-            kind = "an HTML page" if is_page else media_type or "a response without a content type"
-            status = "" if self.status == 200 else f" (HTTP {self.status})"
-            message = f"not {self.expected}: {kind}{origin}{status}"
+        kind = media_type or "no content type"
+        if self.status == 200:
+            message = f"not {self.expected} ({kind}){origin}"
+        elif 200 < self.status < 300:
+            message = f"not {self.expected} (HTTP {self.status}, {kind}){origin}"
         else:
-            message = f"HTTP {self.status} ({media_type or 'no content type'}){origin}"
+            message = f"HTTP {self.status} ({kind}){origin}"
         words = self.body[:_MAX_PAGE].decode("utf-8", "replace")
         words = page_words(words) if is_page else " ".join(words[: 4 * self.SHOWN].split())
         if len(words) > self.SHOWN:

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 
 # No deadlines: a busy machine fails no test. HYPOTHESIS_PROFILE chooses the number of examples.
 patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("brief", patient, max_examples=10)
 settings.register_profile("quick", patient, max_examples=40)
-settings.register_profile("ci", patient, max_examples=200)
+settings.register_profile("ci", patient, max_examples=100)
 settings.register_profile("deep", patient, max_examples=100_000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
@@ -38,6 +39,12 @@ def decoder_class(request: pytest.FixtureRequest) -> type[SSEDecoder[Any]]:
 
 @pytest.fixture(scope="session", params=["asyncio", "trio"])
 def anyio_backend(request: pytest.FixtureRequest) -> str:
+    return cast("str", request.param)
+
+
+@pytest.fixture(scope="session", params=["asyncio", "trio", "threads"])
+def face(request: pytest.FixtureRequest) -> str:
+    """The loop for an async face, or "threads" for the one without a loop."""
     return cast("str", request.param)
 
 

@@ -1,6 +1,7 @@
 """Thin backends for LLM chat services: a prompt goes in, text comes out."""
 
 from ._contract import (
+    Attachment,
     Backend,
     BackendError,
     Delta,
@@ -28,6 +29,7 @@ from .openai_responses import OpenAIResponses
 
 __all__ = [
     "Anthropic",
+    "Attachment",
     "Backend",
     "BackendError",
     "Cohere",

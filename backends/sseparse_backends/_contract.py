@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from reprlib import Repr
 from typing import Any, Generic, Literal, Protocol, TypeAlias, TypeVar
 
@@ -98,6 +99,30 @@ Delta: TypeAlias = Text | Reasoning | ToolCallPiece | ToolCall | Usage | Finish
 
 # A prompt, or the messages of a conversation in the service's own format.
 Messages: TypeAlias = str | Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """A file for a backend's `user_message`.
+
+    data: content of the file.
+    media_type: its media type, such as "image/png" or "application/pdf".
+    name: its name, which some services show the model.
+    """
+
+    data: bytes = field(repr=False)
+    media_type: str
+    name: str = "file"
+
+    @property
+    def base64(self) -> str:
+        """The data in Base64."""
+        return b64encode(self.data).decode()
+
+    @property
+    def data_url(self) -> str:
+        """The data as a `data:` URL."""
+        return f"data:{self.media_type};base64,{self.base64}"
 
 
 class BackendError(RemoteProtocolError):

@@ -37,6 +37,18 @@ _LONGEST_WAIT = 8.0
 Which: TypeAlias = Literal["connect", "first", "idle", "total"]
 
 
+def is_temporary(status: int) -> bool:
+    """Return whether the same request may succeed later."""
+    return status == 429 or status >= 500
+
+
+def retry_wait(failures: int) -> float:
+    """Return the seconds to wait after so many failures in a row, from 1."""
+    longest = min(_FIRST_WAIT * 2.0 ** min(failures - 1, 16), _LONGEST_WAIT)
+    # At random, so that clients that failed together do not come back together.
+    return longest * (0.5 + random() / 2)  # noqa: S311
+
+
 class ReplyTimeout(RemoteProtocolError, TimeoutError):
     """The reply took too long.
 
@@ -85,8 +97,10 @@ class Exchange:
             raise TypeError(f"retries must be an int, got {count!r}")
         if count < 0:
             raise ValueError(f"retries must be at least 0, got {count!r}")
-        request = backend.request(messages, model=model, **options or {})
-        self._request = replace(request, connect_timeout=connect_timeout)
+        request = expect_backend(backend).request(messages, model=model, **options or {})
+        if request.connect_timeout != connect_timeout:
+            request = replace(request, connect_timeout=connect_timeout)
+        self._request = request
         self.model: str = model or backend.default_model
         self.status: int | None = None
         self.headers: Mapping[str, str] = {}
@@ -102,7 +116,7 @@ class Exchange:
         self._backend = backend
         self._content_type = content_type
         self._retries = retries
-        self._longest_wait = _FIRST_WAIT
+        self._failures = 0
         self._text = StringIO()
         # The backend's error for this media type.
         self._unreadable: ValueError | None = None
@@ -158,7 +172,7 @@ class Exchange:
     def refuse(self, error: UnexpectedResponse) -> Verdict:
         """Retry after 429 and 5xx, at the earliest when Retry-After says."""
         error.__cause__ = self._unreadable
-        if error.status == 429 or error.status >= 500:
+        if is_temporary(error.status):
             return self._retry(error, error.retry_after or 0.0)
         return Verdict(error)
 
@@ -225,11 +239,9 @@ class Exchange:
         if self._retries == 0:
             return Verdict(error)
         self._retries -= 1
+        self._failures += 1
         self.progress = 0
-        # At random, so that clients that failed together do not come back together.
-        wait = max(self._longest_wait * (0.5 + random() / 2), at_least)  # noqa: S311
-        self._longest_wait = min(2 * self._longest_wait, _LONGEST_WAIT)
-        return Verdict(error, wait)
+        return Verdict(error, max(retry_wait(self._failures), at_least))
 
 
 def _decode(
@@ -241,3 +253,16 @@ def _decode(
     except RemoteProtocolError as error:
         events, error.events = error.events, []
         return events, error
+
+
+def expect_backend(backend: Any) -> Backend:
+    """Return `backend`, or raise TypeError."""
+    if isinstance(backend, str):
+        words = f"got a str: use get_backend({backend!r})"
+    elif isinstance(backend, type):
+        words = f"got a class: use {backend.__name__}()"
+    elif not hasattr(backend, "request") or not hasattr(backend, "reply"):
+        words = f"got {type(backend).__name__}"
+    else:
+        return cast("Backend", backend)
+    raise TypeError(f"backend must be a Backend, {words}")

@@ -14,7 +14,7 @@ import msgspec
 from sseparse import Decoder, JSONValuesDecoder, ServerSentEvent, SSEDecoder, decoder_for
 from sseparse.transports import Request
 
-from ._contract import Messages
+from ._contract import Attachment, Messages
 
 
 class OpenAIFields(TypedDict, total=False):
@@ -213,6 +213,27 @@ def _marks(message: Mapping[str, Any]) -> set[str]:
         case _:
             pass
     return {mark for mark in marks if isinstance(mark, str)}
+
+
+def user_turn(
+    text: str, parts: Iterable[Mapping[str, Any]], text_type: str = "text"
+) -> dict[str, Any]:
+    """Return a message of the user: `text`, after the parts if there are any.
+
+    text_type: type of the part that has the text.
+    """
+    content: list[Mapping[str, Any]] = [*parts]
+    if not content:
+        return {"role": "user", "content": text}
+    if text:  # Anthropic refuses an empty one
+        content.append({"type": text_type, "text": text})
+    return {"role": "user", "content": content}
+
+
+def unsupported(attachment: Attachment, supported: str) -> ValueError:
+    """Return the error for an attachment that is none of the supported ones."""
+    got = f"{attachment.name!r:.100} ({attachment.media_type})"
+    return ValueError(f"attachments must be {supported}, got {got}")
 
 
 def nested(options: Mapping[str, Any], name: str, fields: type) -> dict[str, Any]:

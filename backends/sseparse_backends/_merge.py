@@ -33,7 +33,8 @@ def merge(target: Object, piece: Mapping[str, Any]) -> None:
 
     Texts are joined, objects are merged. Elements of lists are merged by their index, or else
     where one text follows another. Text beside a list becomes a part of the list. Labels, numbers
-    and booleans replace the value before. Null and empty values are ignored.
+    and booleans replace the value before. Null and empty values are ignored; so is a value of
+    another type after an object or a list.
     """
     for name, value in piece.items():
         before = target.get(name)

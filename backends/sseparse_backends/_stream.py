@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
-from typing import Any, cast
+from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 from sseparse.client import Attempts, Driver, Limits
 from sseparse.transports import Transport, transport_or_default
 
-from ._contract import Backend, Delta, FinishKind, Messages, Text, ToolCall, Usage
+from ._base_stream import BaseReplyStream, is_delta
+from ._contract import Backend, Delta, Messages, Text
 from ._exchange import Exchange
 
 
@@ -49,7 +50,7 @@ def stream(
     """
     limits = Limits(timeout, first_timeout, idle_timeout)
     exchange = Exchange(
-        _expect_backend(backend),
+        backend,
         messages,
         model=model,
         connect_timeout=connect_timeout,
@@ -60,19 +61,7 @@ def stream(
     return ReplyStream(exchange, limits, transport_or_default(transport, proxy))
 
 
-def _expect_backend(backend: Any) -> Backend:
-    if isinstance(backend, str):
-        words = f"got a str: use get_backend({backend!r})"
-    elif isinstance(backend, type):
-        words = f"got a class: use {backend.__name__}()"
-    elif not hasattr(backend, "request") or not hasattr(backend, "reply"):
-        words = f"got {type(backend).__name__}"
-    else:
-        return cast("Backend", backend)
-    raise TypeError(f"backend must be a Backend, {words}")
-
-
-class ReplyStream:
+class ReplyStream(BaseReplyStream):
     """A reply that arrives: an asynchronous iterator over its text, as str.
 
     `async with` opens the connection on entering and closes it on leaving. Without that, the first
@@ -93,74 +82,8 @@ class ReplyStream:
     """
 
     def __init__(self, exchange: Exchange, limits: Limits, transport: Transport) -> None:
-        self._exchange = exchange
+        super().__init__(exchange)
         self._driver = Driver[Any](Attempts(exchange, limits), transport, keep_connection=True)
-
-    @property
-    def model(self) -> str:
-        """The model that was asked."""
-        return self._exchange.model
-
-    @property
-    def served_model(self) -> str | None:
-        """The model that replies, as the service names it, or None before it has come."""
-        reply = self._exchange.reply
-        return None if reply is None else reply.served_model
-
-    @property
-    def id(self) -> str | None:
-        """The service's ID of the reply, or None before it has come."""
-        reply = self._exchange.reply
-        return None if reply is None else reply.id
-
-    @property
-    def status(self) -> int | None:
-        """The status of the latest response, or None before it has come."""
-        return self._exchange.status
-
-    @property
-    def headers(self) -> Mapping[str, str]:
-        """The header fields of the latest response, names in lower case."""
-        return self._exchange.headers
-
-    @property
-    def usage(self) -> Usage | None:
-        """The tokens used, or None if the service has counted none."""
-        return self._exchange.usage
-
-    @property
-    def finish_reason(self) -> str | None:
-        """The service's reason for the end of the reply, or None."""
-        finish = self._exchange.finish
-        return None if finish is None else finish.reason
-
-    @property
-    def finish_kind(self) -> FinishKind | None:
-        """Why the reply ended, in one word for all services, or None before it has ended."""
-        finish = self._exchange.finish
-        return None if finish is None else finish.kind
-
-    @property
-    def tool_calls(self) -> list[ToolCall]:
-        """The calls that the caller has to answer, once the reply is complete. A new list."""
-        return [*self._exchange.tool_calls]
-
-    @property
-    def messages(self) -> list[dict[str, Any]]:
-        """The reply in the service's own shape, to append to the conversation. A new list.
-
-        Go on with the result of each call:
-
-            messages += reply.messages
-            messages += [backend.tool_result(call, run(call)) for call in reply.tool_calls]
-        """
-        reply = self._exchange.reply
-        return [] if reply is None else reply.messages
-
-    @property
-    def text_so_far(self) -> str:
-        """The text that has arrived, put together anew each time."""
-        return self._exchange.text
 
     async def text(self) -> str:
         """Return the whole text of the reply, including text that was iterated over."""
@@ -173,7 +96,7 @@ class ReplyStream:
 
         They are Text, Reasoning, ToolCallPiece, ToolCall, Usage and Finish.
         """
-        return _View(self._driver, _is_delta)
+        return _View(self._driver, is_delta)
 
     def events(self) -> AsyncIterator[Any]:
         """Iterate over the events of the reply's decoder, unchanged.
@@ -181,8 +104,7 @@ class ReplyStream:
         They hold fields that no delta has, such as citations and log probabilities. All views share
         one position in the reply. Events that arrived before the first call are skipped.
         """
-        self._exchange.with_events = True
-        return _View(self._driver, lambda item: not _is_delta(item))
+        return _View(self._driver, self._event_filter())
 
     def __aiter__(self) -> ReplyStream:
         return self
@@ -224,7 +146,3 @@ class _View:
             item = await self._driver.__anext__()
             if self._is_item(item):
                 return item
-
-
-def _is_delta(item: Any) -> bool:
-    return isinstance(item, Delta)

@@ -14,6 +14,7 @@ from urllib.parse import quote, urlsplit
 from sseparse.transports import Request
 
 from ._contract import (
+    Attachment,
     BackendError,
     Delta,
     FinishKind,
@@ -26,7 +27,14 @@ from ._contract import (
     Usage,
 )
 from ._json_reply import JSONReply, loads
-from ._json_service import Service, conversation, expect_call, result_text
+from ._json_service import (
+    Service,
+    conversation,
+    expect_call,
+    result_text,
+    unsupported,
+    user_turn,
+)
 from ._merge import Object, joined, merge
 
 
@@ -122,6 +130,15 @@ class Anthropic(Service):
         """See Backend.reply."""
         return _Reply(self.decoder(content_type), self.max_event_size)
 
+    def user_message(self, text: str, *attachments: Attachment) -> dict[str, Any]:
+        """Return a message of the user.
+
+        attachments: images and PDFs.
+
+        Raises ValueError for another attachment.
+        """
+        return user_turn(text, map(_attachment_part, attachments))
+
     def tool_result(self, call: ToolCall, output: Any) -> dict[str, Any]:
         """Return the message that answers `call`.
 
@@ -143,6 +160,18 @@ class Anthropic(Service):
         if call.kind != "function":
             result["toolset_name"] = call.kind
         return {"role": "user", "content": [result]}
+
+
+# platform.claude.com/docs/en/build-with-claude/vision and .../pdf-support.
+def _attachment_part(attachment: Attachment) -> Object:
+    source = {"type": "base64", "media_type": attachment.media_type, "data": attachment.base64}
+    match attachment.media_type.split("/"):
+        case ["image", _]:
+            return {"type": "image", "source": source}
+        case ["application", "pdf"]:
+            return {"type": "document", "source": source, "title": attachment.name}
+        case _:
+            raise unsupported(attachment, "images and PDFs")
 
 
 # Of messages of other services.

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, TypedDict, Unpack
 from sseparse.transports import Request
 
 from ._contract import (
+    Attachment,
     BackendError,
     Delta,
     FinishKind,
@@ -23,7 +24,14 @@ from ._contract import (
     Usage,
 )
 from ._json_reply import JSONReply
-from ._json_service import Service, conversation, expect_answers, result_text
+from ._json_service import (
+    Service,
+    conversation,
+    expect_answers,
+    result_text,
+    unsupported,
+    user_turn,
+)
 from ._merge import Object, joined, merge
 from ._tool_calls import ToolCalls
 
@@ -81,6 +89,15 @@ class Cohere(Service):
         """See Backend.reply."""
         return _Reply(self.decoder(content_type), self.max_event_size)
 
+    def user_message(self, text: str, *attachments: Attachment) -> dict[str, Any]:
+        """Return a message of the user.
+
+        attachments: images.
+
+        Raises ValueError for another attachment.
+        """
+        return user_turn(text, map(_attachment_part, attachments))
+
     def tool_result(self, call: ToolCall, output: Any) -> dict[str, Any]:
         """Return the message that answers `call`.
 
@@ -92,6 +109,13 @@ class Cohere(Service):
             case _:
                 content = result_text(output)
         return {"role": "tool", "tool_call_id": call.id, "content": content}
+
+
+# docs.cohere.com/docs/image-inputs.
+def _attachment_part(attachment: Attachment) -> Object:
+    if not attachment.media_type.startswith("image/"):
+        raise unsupported(attachment, "images")
+    return {"type": "image_url", "image_url": {"url": attachment.data_url}}
 
 
 # Of messages of other services.

@@ -17,6 +17,7 @@ from urllib.parse import quote
 from sseparse.transports import Request
 
 from ._contract import (
+    Attachment,
     BackendError,
     Delta,
     FinishKind,
@@ -29,7 +30,7 @@ from ._contract import (
     Usage,
 )
 from ._json_reply import JSONReply
-from ._json_service import Service, conversation, expect_call, nested
+from ._json_service import Service, conversation, expect_call, nested, user_turn
 from ._merge import Object, is_list, is_object
 
 _ROLES = {"assistant": "model", "developer": "system"}
@@ -121,6 +122,13 @@ class Gemini(Service):
         """See Backend.reply."""
         return _Reply(self.decoder(content_type), self.max_event_size)
 
+    def user_message(self, text: str, *attachments: Attachment) -> dict[str, Any]:
+        """Return a message of the user.
+
+        attachments: images, PDFs, audio and video.
+        """
+        return user_turn(text, map(_attachment_part, attachments))
+
     def tool_result(self, call: ToolCall, output: Any) -> dict[str, Any]:
         """Return the message that answers `call`.
 
@@ -139,6 +147,11 @@ class Gemini(Service):
             case _:
                 answer["response"] = {"output": output}
         return {"role": "user", "parts": [{"functionResponse": answer}]}
+
+
+# ai.google.dev/api/caching, Blob.
+def _attachment_part(attachment: Attachment) -> Object:
+    return {"inlineData": {"mimeType": attachment.media_type, "data": attachment.base64}}
 
 
 def _content(message: Mapping[str, Any]) -> Mapping[str, Any]:

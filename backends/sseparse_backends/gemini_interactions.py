@@ -16,6 +16,7 @@ from sseparse import ServerSentEvent, UnknownField
 from sseparse.transports import Request
 
 from ._contract import (
+    Attachment,
     BackendError,
     Delta,
     FinishKind,
@@ -28,7 +29,7 @@ from ._contract import (
     Usage,
 )
 from ._json_reply import JSONReply
-from ._json_service import Service, conversation, expect_call, nested, result_text
+from ._json_service import Service, conversation, expect_call, nested, result_text, user_turn
 from ._merge import Object, is_list
 from ._tool_calls import last_object
 
@@ -113,6 +114,13 @@ class GeminiInteractions(Service):
         """See Backend.reply."""
         return _Reply(self.decoder(content_type), self.max_event_size)
 
+    def user_message(self, text: str, *attachments: Attachment) -> dict[str, Any]:
+        """Return a message of the user.
+
+        attachments: images, PDFs, audio and video.
+        """
+        return user_turn(text, map(_attachment_part, attachments))
+
     def tool_result(self, call: ToolCall, output: Any) -> dict[str, Any]:
         """Return the step that answers `call`.
 
@@ -126,6 +134,16 @@ class GeminiInteractions(Service):
                 content = [{"type": "text", "text": result_text(output)}]
         answer = {"type": "function_result", "call_id": call.id, "name": call.name}
         return {**answer, "result": content}
+
+
+# ai.google.dev/api/interactions-api, Content.
+def _attachment_part(attachment: Attachment) -> Object:
+    kind = attachment.media_type.partition("/")[0]
+    return {
+        "type": kind if kind in _CONTENT else "document",
+        "mime_type": attachment.media_type,
+        "data": attachment.base64,
+    }
 
 
 # Of messages of other services.

@@ -14,6 +14,7 @@ from sseparse import JSONValuesDecoder, NDJSONDecoder
 from sseparse.transports import Request
 
 from ._contract import (
+    Attachment,
     BackendError,
     Delta,
     FinishKind,
@@ -34,6 +35,7 @@ from ._json_service import (
     is_json,
     nested,
     result_text,
+    unsupported,
 )
 from ._merge import Object, joined, merge
 
@@ -114,6 +116,18 @@ class Ollama(Service):
         expect_content_type(self, content_type, "application/x-ndjson")
         return _Reply(NDJSONDecoder(loads=loads, max_line_size=limit))
 
+    def user_message(self, text: str, *attachments: Attachment) -> dict[str, Any]:
+        """Return a message of the user.
+
+        attachments: images.
+
+        Raises ValueError for another attachment.
+        """
+        message: dict[str, Any] = {"role": "user", "content": text}
+        if attachments:
+            message["images"] = [*map(_image, attachments)]
+        return message
+
     def tool_result(self, call: ToolCall, output: Any) -> dict[str, Any]:
         """Return the message that answers `call`.
 
@@ -121,6 +135,13 @@ class Ollama(Service):
         """
         message = {"role": "tool", "tool_name": call.name, "content": result_text(output)}
         return {**message, "tool_call_id": call.id} if call.id else message
+
+
+# docs.ollama.com/api/chat, images.
+def _image(attachment: Attachment) -> str:
+    if not attachment.media_type.startswith("image/"):
+        raise unsupported(attachment, "images")
+    return attachment.base64
 
 
 # Of messages of other services.

@@ -14,6 +14,7 @@ from urllib.parse import quote
 from sseparse.transports import Request
 
 from ._contract import (
+    Attachment,
     BackendError,
     Delta,
     FinishKind,
@@ -32,6 +33,8 @@ from ._json_service import (
     conversation,
     expect_answers,
     result_text,
+    unsupported,
+    user_turn,
 )
 from ._merge import Object, joined, merge
 from ._tool_calls import ToolCalls
@@ -103,6 +106,15 @@ class OpenAI(Service):
         """See Backend.reply."""
         return _Reply(self.decoder(content_type), self.max_event_size)
 
+    def user_message(self, text: str, *attachments: Attachment) -> dict[str, Any]:
+        """Return a message of the user.
+
+        attachments: images and PDFs.
+
+        Raises ValueError for another attachment.
+        """
+        return user_turn(text, map(_attachment_part, attachments))
+
     def tool_result(self, call: ToolCall, output: Any) -> dict[str, Any]:
         """Return the message that answers `call`.
 
@@ -116,6 +128,18 @@ class OpenAI(Service):
         if not call.id:  # the older function_call
             return {"role": "function", "name": call.name, "content": content}
         return {"role": "tool", "tool_call_id": call.id, "content": content}
+
+
+# developers.openai.com/api/docs/guides/file-inputs and .../images-vision.
+def _attachment_part(attachment: Attachment) -> Object:
+    match attachment.media_type.split("/"):
+        case ["image", _]:
+            return {"type": "image_url", "image_url": {"url": attachment.data_url}}
+        case ["application", "pdf"]:
+            file = {"filename": attachment.name, "file_data": attachment.data_url}
+            return {"type": "file", "file": file}
+        case _:
+            raise unsupported(attachment, "images and PDFs")
 
 
 # Of messages of other services.

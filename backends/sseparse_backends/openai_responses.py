@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Unpack
 from sseparse.transports import Request
 
 from ._contract import (
+    Attachment,
     BackendError,
     Delta,
     FinishKind,
@@ -34,6 +35,7 @@ from ._json_service import (
     conversation,
     expect_call,
     result_text,
+    user_turn,
 )
 from ._merge import Object
 from ._tool_calls import last_object
@@ -120,6 +122,13 @@ class OpenAIResponses(Service):
         """See Backend.reply."""
         return _Reply(self.decoder(content_type), self.max_event_size)
 
+    def user_message(self, text: str, *attachments: Attachment) -> dict[str, Any]:
+        """Return a message of the user.
+
+        attachments: images and documents.
+        """
+        return user_turn(text, map(_attachment_part, attachments), "input_text")
+
     def tool_result(self, call: ToolCall, output: Any) -> dict[str, Any]:
         """Return the item that answers `call`.
 
@@ -146,6 +155,17 @@ class OpenAIResponses(Service):
                 fields = _result(call, output)
         id_field = "approval_request_id" if call.kind == "mcp_approval" else "call_id"
         return {"type": result_type, **fields, id_field: call.id}
+
+
+# developers.openai.com/api/docs/guides/file-inputs and .../images-vision.
+def _attachment_part(attachment: Attachment) -> Object:
+    if attachment.media_type.startswith("image/"):
+        return {"type": "input_image", "image_url": attachment.data_url}
+    return {
+        "type": "input_file",
+        "filename": attachment.name,
+        "file_data": attachment.data_url,
+    }
 
 
 # Of messages of other services.

@@ -28,6 +28,8 @@ __all__ = ["Outcome", "check", "receive"]
 
 _EVENT_STREAM = "text/event-stream"
 
+_REQUEST = Request("POST", "http://127.0.0.1/", connect_timeout=None)
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -149,16 +151,17 @@ def check(
 
 
 def _streaming(backend: Backend, content_type: str) -> tuple[Exchange, Attempts[Any]]:
-    # Not the backend's own, which may need a key.
-    def request(*_: Any, **__: Any) -> Request:
-        return Request("POST", "http://127.0.0.1/")
-
-    keyless: Any = SimpleNamespace(default_model="", request=request, reply=backend.reply)
+    # Not the backend's own request, which may need a key.
+    keyless: Any = SimpleNamespace(default_model="", request=_request, reply=backend.reply)
     exchange = Exchange(keyless, "")
     attempts = Attempts(exchange, Limits())
     attempts.receive_response(200, {"content-type": content_type})
     _expect(attempts.state is State.OPEN, f"reply({content_type!r}) raises ValueError")
     return exchange, attempts
+
+
+def _request(*_: Any, **__: Any) -> Request:
+    return _REQUEST
 
 
 def _ends_of_events(backend: Backend, body: bytes, content_type: str, every: int) -> Iterator[int]:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import redirect_stderr
-from importlib.metadata import entry_points
+from collections.abc import Generator
+from contextlib import contextmanager, redirect_stderr
+from importlib.metadata import EntryPoint, entry_points
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, cast
@@ -17,10 +18,15 @@ from typing import Any, cast
 import click
 
 import sseparse
-from sseparse._display import one_line
 
-from .decode import decode
-from .listen import listen
+from ._failure import EXPECTED_ERRORS, INTERRUPTED, failure_of, wrong_usage
+
+_GROUP = "sseparse.commands"
+# The commands of this package. Each is loaded when it is called: `decode` needs click alone.
+_OWN = {
+    name: EntryPoint(name, f"sseparse.cli.{name}:{name}", _GROUP)
+    for name in ("decode", "inspect", "listen", "replay")
+}
 
 
 class CommandLine(click.Group):
@@ -35,38 +41,58 @@ class CommandLine(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names of all commands."""
-        return sorted({*super().list_commands(ctx), *entry_points(group="sseparse.commands").names})
+        return sorted({*super().list_commands(ctx), *_entries()})
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Return a command of this package, or load one of another package."""
-        own = super().get_command(ctx, cmd_name)
-        if own is not None:
-            return own
-        for entry in entry_points(group="sseparse.commands", name=cmd_name):
-            try:
-                command: click.Command = entry.load()
-            except (ImportError, AttributeError) as error:
-                return _unloadable(cmd_name, error)
-            return command
-        return None
+        """Load a command, of this package or of another one."""
+        entry = _entries().get(cmd_name)
+        if entry is None:
+            return super().get_command(ctx, cmd_name)
+        try:
+            command: click.Command = entry.load()
+        except (ImportError, AttributeError) as error:
+            return _unloadable(cmd_name, error)
+        return command
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the arguments before the command; see click.Command.parse_args."""
+        if not args:
+            return super().parse_args(ctx, args)  # which shows the help
+        with _one_line_errors(ctx):
+            return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command, and print an expected error as one line on standard error."""
         try:
-            return super().invoke(ctx)
-        except BrokenPipeError:
-            raise  # click ends the process with status 1
-        except (sseparse.ProtocolError, OSError, ValueError, ImportError) as error:
-            message = str(error) or type(error).__name__
-            if isinstance(error, sseparse.IncompleteStream) and error.__cause__ is not None:
-                message += f": {error.__cause__}"
-            raise click.ClickException(one_line(message)) from error
+            with _one_line_errors(ctx):
+                return super().invoke(ctx)
         except BaseException as error:
             # An event loop may have put it in a group.
             if BaseExceptionGroup("", [error]).subgroup(KeyboardInterrupt) is None:
                 raise
             click.echo(err=True)
-            ctx.exit(130)  # the status that shells report for Ctrl-C
+            ctx.exit(INTERRUPTED)
+
+
+@contextmanager
+def _one_line_errors(ctx: click.Context) -> Generator[None]:
+    """Raise an expected error as one that click prints on one line."""
+    try:
+        yield
+    except click.UsageError as error:
+        raise wrong_usage(error) from error
+    except BrokenPipeError:
+        raise  # click ends the process with status 1
+    except EXPECTED_ERRORS as error:
+        name = ctx.invoked_subcommand
+        group = cast("click.Group", ctx.command)
+        command = None if name is None else group.get_command(ctx, name)
+        raise failure_of(error, command) from error
+
+
+def _entries() -> dict[str, EntryPoint]:
+    """Return the commands by their names; no other package replaces one of this package."""
+    return {entry.name: entry for entry in entry_points(group=_GROUP)} | _OWN
 
 
 def _unloadable(name: str, error: Exception) -> click.Command:
@@ -87,13 +113,19 @@ def _unloadable(name: str, error: Exception) -> click.Command:
 @click.group(cls=CommandLine, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(sseparse.__version__)
 def main() -> None:
-    """Decode and follow event streams, and chat with services that use them."""
+    """Decode and follow event streams, and chat with services that use them.
+
+    \b
+    Exit status of all commands:
+      0    success
+      1    failed; standard error says why
+      2    wrong usage
+      3    the reply was not finished
+      124  timed out
+      130  interrupted by Ctrl-C
+    """
     if cast("Any", sys.stdout) is None:
         raise click.ClickException("standard output is closed")
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="replace")
-
-
-main.add_command(decode)
-main.add_command(listen)

@@ -1,4 +1,4 @@
-"""Output and event loop of the commands."""
+"""Input, output and event loop of the commands."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ import json
 import math
 import os
 import re
-import signal
 import sys
 from collections.abc import Awaitable, Callable
-from typing import Any, TextIO
+from contextlib import suppress
+from typing import Any, BinaryIO, TextIO, TypeVar, cast
 
-import anyio
 import click
 
 from sseparse import ServerSentEvent
-from sseparse._display import terminal_safe
+from sseparse._display import one_line, terminal_safe
+
+Result = TypeVar("Result")
 
 async_backend: Callable[[Callable[..., Any]], Callable[..., Any]] = click.option(
     "--async-backend",
@@ -32,51 +33,32 @@ class _Seconds(click.FloatRange):
     def convert(self, value: Any, param: Any, ctx: Any) -> Any:
         seconds = super().convert(value, param, ctx)
         if math.isnan(seconds):
-            self.fail(f"{value} is no number of seconds.", param, ctx)
+            self.fail(f"{value} is not a number of seconds.", param, ctx)
         return seconds
 
 
 SECONDS = _Seconds(min=0, min_open=True)
 
 
-def run(work: Callable[[], Awaitable[object]], async_backend: str) -> None:
-    """Run `work` on an event loop, and let Ctrl-C cancel it.
+def run(work: Callable[[], Awaitable[Result]], async_backend: str) -> Result:
+    """Run `work` on an event loop, let Ctrl-C cancel it, and return its result.
 
     work: an async function without arguments.
     async_backend: "asyncio" or "trio".
 
     Raises KeyboardInterrupt after Ctrl-C.
     """
-    if anyio.run(_run_interruptible, work, backend=async_backend):
-        raise KeyboardInterrupt
+    # Imported late: `decode` needs no event loop.
+    from ._loop import run_interruptible
+
+    return run_interruptible(work, async_backend)
 
 
-async def _run_interruptible(work: Callable[[], Awaitable[object]]) -> bool:
-    """Run `work`, and return whether Ctrl-C cancelled it.
-
-    Python's own KeyboardInterrupt may arise between any two instructions of a library, and
-    leave it in disorder. A cancellation arises only where a library awaits.
-    """
-    interrupted = False
-    failure: Exception | None = None
-
-    async def wait_for_interrupt() -> None:
-        nonlocal interrupted
-        with anyio.open_signal_receiver(signal.SIGINT) as signals:
-            async for _ in signals:
-                interrupted = True
-                tasks.cancel_scope.cancel()
-
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(wait_for_interrupt)
-        try:
-            await work()
-        except Exception as error:  # kept out of the task group, which would wrap it
-            failure = error
-        tasks.cancel_scope.cancel()
-    if failure is not None:
-        raise failure
-    return interrupted
+def open_input(path: str) -> BinaryIO:
+    """Open a file, or standard input for "-", which stays open."""
+    if path == "-" and cast("Any", sys.stdin) is None:
+        raise click.ClickException("standard input is closed")
+    return cast("BinaryIO", click.open_file(path, "rb"))
 
 
 def safe_for(text: str, file: TextIO | None, **style: Any) -> str:
@@ -88,6 +70,12 @@ def safe_for(text: str, file: TextIO | None, **style: Any) -> str:
         return text
     text = terminal_safe(text)
     return click.style(text, **style) if style and not os.environ.get("NO_COLOR") else text
+
+
+def note(text: str) -> None:
+    """Print a status line on standard error, unless that is full or lost: the output matters."""
+    with suppress(OSError):
+        click.echo(safe_for(f"* {one_line(text)}", sys.stderr, dim=True), err=True, color=True)
 
 
 def print_json(item: Any) -> None:

@@ -9,13 +9,14 @@ import stat
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
-from typing import Any, BinaryIO, cast
+from importlib.util import find_spec
+from typing import Any, BinaryIO
 
 import click
 
 import sseparse
 
-from ._terminal import print_json
+from ._terminal import open_input, print_json
 
 # Files of at least this size, in bytes, have a progress bar.
 _LARGE = 4 * 1024 * 1024
@@ -96,19 +97,19 @@ def _print_events(file: BinaryIO, limit: int) -> None:
     decoder = sseparse.SSEDecoder(
         max_event_size=limit, blocks=True, comments=True, unknown_fields=True
     )
-    found: set[type] = set()
+    kinds: set[type] = set()
     last_event_id = ""
     for item in sseparse.decode(file, decoder):
-        found.add(type(item))
+        kinds.add(type(item))
         if isinstance(item, sseparse.Block):
             last_event_id = last_event_id if item.id is None else item.id
             if item.data is not None:
                 event = item.event or "message"
                 print_json(sseparse.ServerSentEvent(event, item.data, last_event_id, item.retry))
-    if found == {sseparse.UnknownField}:
+    if kinds == {sseparse.UnknownField}:
         raise click.ClickException(f"found no line of an event stream: {_FOR_JSON}")
     if decoder.incomplete:
-        remedy = "" if found else f"; {_FOR_JSON}"
+        remedy = "" if kinds else f"; {_FOR_JSON}"
         raise click.ClickException(f"the stream ended inside an event{remedy}")
 
 
@@ -126,15 +127,12 @@ def _finite(digits: str) -> float:
 @contextmanager
 def _opened(path: str) -> Generator[BinaryIO]:
     """Open a file, or standard input for "-"; a large one has a progress bar on a terminal."""
-    if path == "-" and cast("Any", sys.stdin) is None:
-        raise click.ClickException("standard input is closed")
-    with click.open_file(path, "rb") as opened:
-        file = cast("BinaryIO", opened)
+    with open_input(path) as file:
         size = _size(file)
-        if size < _LARGE or sys.stdout.isatty() or not sys.stderr.isatty():
+        if size < _LARGE or sys.stdout.isatty() or not sys.stderr.isatty() or not find_spec("rich"):
             yield file
             return
-        # Imported late: it takes 50 ms.
+        # Imported late: it takes 50 ms, and may be missing.
         from rich.console import Console
         from rich.progress import wrap_file
 

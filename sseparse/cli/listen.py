@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -13,27 +12,20 @@ import anyio
 import click
 
 from sseparse import ServerSentEvent
-from sseparse._display import one_line
 from sseparse.client import EventSource
+from sseparse.transports.httpx2 import HTTPX2Transport
 
+from ._failure import TimedOut
+from ._request import RequestOptions, full_url, request_options
 from ._saved_id import SavedID
-from ._terminal import SECONDS, async_backend, print_json, run, safe_for
+from ._terminal import SECONDS, async_backend, note, print_json, run, safe_for
 
 _COUNT = click.IntRange(min=1)
 
 
 @click.command()
 @click.argument("url")
-@click.option(
-    "-H",
-    "--header",
-    "headers",
-    multiple=True,
-    metavar="NAME:VALUE",
-    help="A header field of the request. Repeatable.",
-)
-@click.option("-X", "--method", help="The HTTP method.  [default: GET, or POST with --data]")
-@click.option("-d", "--data", metavar="TEXT", help="The request body. Set Content-Type with -H.")
+@request_options
 @click.option("--last-event-id", metavar="ID", help="Resume after this event.")
 @click.option(
     "--save-id",
@@ -70,12 +62,19 @@ _COUNT = click.IntRange(min=1)
 def listen(async_backend: str, **arguments: Any) -> None:
     """Follow the event stream at URL and print each event as it arrives.
 
+    URL may leave out http://, and the host, if it is localhost, as for httpie:
+
+    \b
+      sseparse listen https://example.org/events
+      sseparse listen example.org/events
+      sseparse listen :8000/events
+      sseparse listen :8000/chat -H Content-Type:application/json -d @prompt.json
+
     When the connection is lost, connect again and resume. Standard error gets a line that begins
     with "*" whenever the state of the connection changes.
 
     Exit status: 0 after --max-events, or when the server ends the stream for good (HTTP 204);
-    124 after --timeout; 130 after Ctrl-C; 2 for an unknown option or an option out of range; 1 for
-    all other errors, such as a refusal or a closed pipe.
+    for the others, see `sseparse --help`.
     """
     run(partial(_listen, **arguments), async_backend)
 
@@ -83,9 +82,7 @@ def listen(async_backend: str, **arguments: Any) -> None:
 async def _listen(
     *,
     url: str,
-    headers: Sequence[str],
-    method: str | None,
-    data: str | None,
+    request: RequestOptions,
     last_event_id: str | None,
     save_id: Path | None,
     as_json: bool,
@@ -95,18 +92,16 @@ async def _listen(
     quiet: bool,
     **limits: Any,
 ) -> None:
-    fields = dict(map(_header_field, headers))
-    if len(fields) < len(headers):
-        raise ValueError("--header must be given once for each name")
     saved = None if save_id is None else SavedID(save_id)
     if last_event_id is None:
         last_event_id = saved.value if saved else ""
     status = _Status(quiet)
     source = EventSource(
-        url,
-        method=method or ("GET" if data is None else "POST"),
-        headers=fields,
-        body=os.fsencode(data or ""),
+        full_url(url),
+        method=request.method,
+        headers=request.headers,
+        body=request.body,
+        transport=HTTPX2Transport(tls=request.tls),
         last_event_id=last_event_id,
         retry_statuses=frozenset(retry_statuses),
         on_open=status.opened,
@@ -126,20 +121,8 @@ async def _listen(
                 if printed == max_events:
                     break
     if scope.cancelled_caught:
-        raise _TimedOut(f"timed out after {timeout:g} second{'' if timeout == 1 else 's'}")
+        raise TimedOut(f"timed out after {timeout:g} second{'' if timeout == 1 else 's'}")
     status.show("closed")
-
-
-class _TimedOut(click.ClickException):
-    exit_code = 124  # that of timeout(1)
-
-
-def _header_field(option: str) -> tuple[str, str]:
-    name, colon, value = option.partition(":")
-    if not colon:
-        # The option is not shown: it may be a secret.
-        raise ValueError("--header must be a name, a colon and a value")
-    return name, value.strip(" \t")
 
 
 class _Status:
@@ -151,7 +134,7 @@ class _Status:
 
     def show(self, text: str) -> None:
         if not self._quiet:
-            click.echo(safe_for(f"* {one_line(text)}", sys.stderr, dim=True), err=True, color=True)
+            note(text)
 
     def opened(self) -> None:
         self._open = True

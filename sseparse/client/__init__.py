@@ -5,11 +5,15 @@ does, and `sseparse.transports.transport_or_default` for the transport that it i
 """
 
 from ._attempts import Attempts, LimitName, Limits, Policy, ResponseState, State, Verdict
+from ._base_driver import BaseDriver
+from ._base_event_source import BaseEventSource, ReadyState
 from ._driver import Driver
-from ._event_source import EventSource, ReadyState
+from ._event_source import EventSource
 
 __all__ = [
     "Attempts",
+    "BaseDriver",
+    "BaseEventSource",
     "Driver",
     "EventSource",
     "LimitName",

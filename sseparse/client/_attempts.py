@@ -28,7 +28,7 @@ from typing import Generic, Literal, NamedTuple, Protocol, TypeAlias, TypeVar, g
 
 from sseparse._errors import LocalProtocolError, UnexpectedResponse
 from sseparse._input import expect_timeout
-from sseparse.transports import Request
+from sseparse.transports import CertificateError, Request
 
 from ._retry_after import retry_after
 
@@ -126,7 +126,10 @@ class Policy(Protocol[T]):
         ...
 
     def lose_connection(self, error: Exception, opened: bool) -> Verdict:
-        """Judge a failure of the network, before or after the stream was open."""
+        """Judge a failure of the network, before or after the stream was open.
+
+        A CertificateError is final, and never judged.
+        """
         ...
 
     def time_out(self, which: LimitName, seconds: float) -> Verdict:
@@ -268,7 +271,10 @@ class Attempts(Generic[T]):
         if self.state is State.REFUSED:
             self._refuse()
         elif self._expects(State.CONNECTING, State.OPEN):
-            self._follow(self._policy.lose_connection(error, self.state is State.OPEN))
+            if isinstance(error, CertificateError):
+                self._enter(State.CLOSED, error)
+            else:
+                self._follow(self._policy.lose_connection(error, self.state is State.OPEN))
 
     # This side
 

@@ -8,34 +8,26 @@ step, cancellation included, closes the connection first.
 from __future__ import annotations
 
 import logging
-import warnings
-from collections import deque
 from collections.abc import Callable
-from inspect import iscoroutinefunction
-from typing import Any, Generic, TypeVar, cast
+from typing import TypeVar
 
 import anyio
 
-from sseparse._display import redacted_url
-from sseparse._errors import LocalProtocolError, UnexpectedResponse
+from sseparse._errors import UnexpectedResponse
 from sseparse.transports import Transport
 
 from ._attempts import Attempts, State
+from ._base_driver import BaseDriver
 
 T = TypeVar("T")
 
 # Items that have arrived have a checkpoint after every 64th.
 _BURST = 64
 
-# Limits for closing a response, and for reading on after a good end: in seconds, and in bytes.
-_CLOSING_TIME = 1.0
-_DRAIN_TIME = 0.25
-_DRAIN_SIZE = 65536
-
 _logger = logging.getLogger("sseparse")
 
 
-class Driver(Generic[T]):
+class Driver(BaseDriver[T]):
     """Drive Attempts over a transport: an asynchronous iterator over the items.
 
     transport: sends the requests.
@@ -47,8 +39,7 @@ class Driver(Generic[T]):
     Steps and closing may come from different tasks. Each step after the end raises its error again.
     """
 
-    # Not None while it is open, in REFUSED and OPEN always.
-    _response: Any = None
+    last: T | None
 
     def __init__(
         self,
@@ -59,19 +50,13 @@ class Driver(Generic[T]):
         on_open: Callable[[], object] | None = None,
         on_error: Callable[[Exception, float], object] | None = None,
     ) -> None:
-        callback: Any
-        for name, callback in (("on_open", on_open), ("on_error", on_error)):
-            if callback is not None and (not callable(callback) or iscoroutinefunction(callback)):
-                raise TypeError(f"{name} must be a plain function or None, got {callback!r}")
-        self.last: T | None = None  # the item handed out last
-        # Items that have arrived, and whether the closing has dropped some.
-        self._items: deque[T] = deque()
-        self._discarded = False
-        self._attempts = attempts
-        self._transport = transport
-        self._keep_connection = keep_connection and getattr(transport, "keeps_connections", True)
-        self._on_open = on_open
-        self._on_error = on_error
+        super().__init__(
+            attempts,
+            transport,
+            keep_connection=keep_connection,
+            on_open=on_open,
+            on_error=on_error,
+        )
         # Guards the connection: held during a step (which aclose cancels) and while closing.
         self._in_use = False
         self._released: anyio.Event | None = None
@@ -87,13 +72,8 @@ class Driver(Generic[T]):
             await self.step()
         while not self._items:
             await self.step()
-        self.last = item = self._items.popleft()
+        self.last = item = self._items.pop()
         return item
-
-    @property
-    def is_behind(self) -> bool:
-        """Whether items have arrived that were not handed out."""
-        return bool(self._items) or self._discarded
 
     async def open(self) -> None:
         """Step until a stream is open, or has been.
@@ -137,9 +117,9 @@ class Driver(Generic[T]):
                                 self._response = response
                                 attempts.receive_response(response.status, response.headers)
                             elif data := await self._response.receive():
-                                self._items += attempts.receive_data(data)
+                                self._items = attempts.receive_data(data)[::-1]
                             else:
-                                self._items += attempts.receive_end()
+                                self._items = attempts.receive_end()[::-1]
                         except (ConnectionError, TimeoutError) as error:
                             attempts.lose_connection(error)
                         except UnexpectedResponse as error:  # a content encoding
@@ -152,7 +132,9 @@ class Driver(Generic[T]):
                     if timed or attempts.state is not before:
                         attempts.end_step(anyio.current_time())
                     if attempts.state is not before:
-                        await self._follow()
+                        if self._is_done_with_response:
+                            await self._close_response()
+                        self._report()
                 finally:
                     self._release()
                 return
@@ -162,19 +144,19 @@ class Driver(Generic[T]):
         except StopAsyncIteration as error:
             # It would look like a good end.
             failure = RuntimeError("the transport or a callback raised StopAsyncIteration")
-            await self._end(failure)
+            self._fail(failure)
+            await self.aclose()
             raise failure from error
         except BaseException as error:
-            await self._end(error)
+            self._fail(error)
+            await self.aclose()
             raise
         await self.aclose()
         raise attempts.error or StopAsyncIteration
 
     async def aclose(self) -> None:
         """Close the connection at once, from any task; an iteration in progress is over."""
-        self._discarded = self.is_behind
-        self._attempts.close(discarded=self._discarded)
-        self._items.clear()
+        self._discard()
         if self._scope is not None:
             self._scope.cancel()
         with anyio.CancelScope(shield=True):
@@ -192,9 +174,9 @@ class Driver(Generic[T]):
         if not closed or self._response is None or self.is_behind or self._in_use:
             return
         self._in_use = True
-        left = _DRAIN_SIZE
+        left = self._DRAIN_SIZE
         try:
-            with anyio.move_on_after(_DRAIN_TIME) as self._scope:
+            with anyio.move_on_after(self._DRAIN_TIME) as self._scope:
                 while left > 0 and (data := await self._response.receive()):
                     left -= len(data)
         except ConnectionError:
@@ -204,39 +186,10 @@ class Driver(Generic[T]):
         finally:
             self._release()
 
-    def __del__(self) -> None:
-        if self._response is not None:
-            request = self._attempts.request
-            warnings.warn(f"unclosed {request!r}", ResourceWarning, stacklevel=2, source=self)
-
-    async def _follow(self) -> None:
-        """Close the response, log and call the callbacks after a change of state."""
-        attempts = self._attempts
-        kept = self._keep_connection and attempts.error is None
-        if attempts.state is State.WAITING or (attempts.state is State.CLOSED and not kept):
-            await self._close_response()
-        if attempts.state is State.OPEN and self._on_open is not None:
-            self._on_open()
-        elif attempts.state is State.WAITING:
-            url = redacted_url(attempts.request.url)
-            error, wait = cast("Exception", attempts.error), attempts.wait
-            _logger.info("%s: trying again in %.1f seconds: %s", url, wait, error)
-            if self._on_error is not None:
-                self._on_error(error, wait)
-
-    async def _end(self, error: BaseException) -> None:
-        """Close everything because a step has raised `error`."""
-        if isinstance(error, Exception):
-            self._attempts.fail(error)
-        else:
-            words = f"the stream was closed by {type(error).__name__} in an earlier step"
-            self._attempts.fail(LocalProtocolError(words))
-        await self.aclose()
-
     async def _close_response(self) -> None:
         response, self._response = self._response, None
         if response is not None:
-            with anyio.move_on_after(_CLOSING_TIME, shield=True):
+            with anyio.move_on_after(self._CLOSING_TIME, shield=True):
                 try:
                     await response.aclose()
                 except Exception:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ssl import SSLCertVerificationError
 from typing import TYPE_CHECKING, cast
 
 from sseparse._display import one_line, redacted_url
@@ -10,12 +11,18 @@ if TYPE_CHECKING:
     from . import Request
 
 
+class CertificateError(ConnectionError):
+    """The server's certificate does not verify: no further attempt is made."""
+
+
 def connection_error(url: str, error: BaseException, proxy: str = "") -> ConnectionError:
     """Return the ConnectionError to raise for `error`, an error of a library about `url`.
 
     proxy: the words of `proxy_failure`, where connecting has failed there.
     """
-    return ConnectionError(f"{proxy or redacted_url(url)}: {one_line(_reason(error))}")
+    cause = _cause(error)
+    kind = CertificateError if isinstance(cause, SSLCertVerificationError) else ConnectionError
+    return kind(f"{proxy or redacted_url(url)}: {one_line(str(cause) or type(cause).__name__)}")
 
 
 def proxy_failure(proxy: str, reached: bool) -> str:
@@ -26,21 +33,22 @@ def proxy_failure(proxy: str, reached: bool) -> str:
     return f"cannot connect {'through' if reached else 'to'} the proxy {redacted_url(proxy)}"
 
 
-def _reason(error: BaseException) -> str:
-    """Return the message of the system's error that caused `error`, or else the first one."""
+def _cause(error: BaseException) -> BaseException:
+    """Return the system's error that caused `error`, or else the first one with a message."""
     # httpx2's message for a reset is empty, anyio's for a refusal says only that all attempts
     # failed: a cause has the system's words.
-    message = ""
+    first: BaseException | None = None
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, BaseExceptionGroup):
             cause = cast("BaseExceptionGroup[BaseException]", cause).exceptions[0]
             continue
         if isinstance(cause, OSError) and cause.errno is not None:
-            return str(cause)
-        message = message or str(cause)
+            return cause
+        if first is None and str(cause):
+            first = cause
         cause = cause.__cause__ or cause.__context__
-    return message or type(error).__name__
+    return first or error
 
 
 def connect_timeout_error(request: Request, proxy: str = "") -> TimeoutError:

@@ -7,7 +7,7 @@ there, and httptools parses all chunks that have arrived at once.
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Generator
+from collections.abc import AsyncIterator, Generator, Iterable
 from contextlib import contextmanager
 from selectors import EVENT_READ, DefaultSelector
 from ssl import SSLContext
@@ -19,6 +19,8 @@ import httptools
 import httpx2
 from anyio.abc import ByteStream, SocketAttribute
 from anyio.streams.tls import TLSAttribute, TLSStream
+
+from ._httpx2 import core_request
 
 _HEAD_END = re.compile(rb"\n\r?\n")
 
@@ -35,20 +37,14 @@ class HTTPToolsTransport(httpx2.AsyncBaseTransport):
         if proxy is not None:
             parsed = httpx2.Proxy(proxy)
             through = httpcore2.Proxy(str(parsed.url), parsed.raw_auth)
-        self._pool = httpcore2.AsyncConnectionPool(tls, through, network_backend=_Backend())
+        self._pool = httpcore2.AsyncConnectionPool(
+            tls, through, max_connections=None, network_backend=_Backend()
+        )
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send `request` and return the response once its head has arrived."""
-        to = request.url
-        sent = httpcore2.Request(
-            request.method,
-            httpcore2.URL(scheme=to.raw_scheme, host=to.raw_host, port=to.port, target=to.raw_path),
-            headers=request.headers.raw,
-            content=cast("httpx2.AsyncByteStream", request.stream),
-            extensions=request.extensions,
-        )
         with _httpx2_errors():
-            response = await self._pool.handle_async_request(sent)
+            response = await self._pool.handle_async_request(core_request(request))
         return httpx2.Response(
             response.status,
             headers=response.headers,
@@ -85,13 +81,89 @@ class _Backend(httpcore2.AsyncNetworkBackend):
                 raise httpcore2.ConnectError(str(error)) from error
 
 
+class Heads:
+    """Finds where the head of a response ends, in what a connection brings."""
+
+    def __init__(self) -> None:
+        # Bytes after a head; the last two of an unfinished head.
+        self.rest = self._tail = b""
+
+    def take_rest(self) -> bytes:
+        """Return the bytes that came with a head, once."""
+        rest, self.rest = self.rest, b""
+        return rest
+
+    def split(self, data: bytes) -> bytes:
+        """Return `data`, at most to the end of a head, and keep the rest."""
+        # A SOCKS proxy answers first, in binary.
+        if self._tail or b"HTTP/".startswith(data[:5]):
+            end = _HEAD_END.search(self._tail + data)
+            size = end.end() - len(self._tail) if end else len(data)
+            self._tail = b"" if end else (self._tail + data)[-2:]
+            data, self.rest = data[:size], data[size:]
+        return data
+
+
+class ChunkedBody:
+    """A chunked body, without I/O, with the callbacks of httptools.
+
+    RFC 9112, 7.1 "Chunked Transfer Coding".
+    """
+
+    def __init__(self) -> None:
+        self.is_complete: bool = False
+        # Whether nothing followed the body.
+        self.is_last: bool = True
+        self._chunks: list[bytes] = []
+        self._failure: str | None = None
+        self._parser = httptools.HttpResponseParser(self)
+        self._parser.feed_data(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
+
+    @staticmethod
+    def is_expected(method: str, status: int, headers: Iterable[tuple[bytes, bytes]]) -> bool:
+        """Return whether a response has one (RFC 9112, 6.3 "Message Body Length")."""
+        fields = {name.lower() for name, _ in headers}
+        no_body = method == "HEAD" or status in (101, 204, 304)
+        return b"transfer-encoding" in fields and not no_body
+
+    def feed(self, data: bytes) -> bytes:
+        """Return what `data` holds of the body; empty bytes are the end of the connection."""
+        try:
+            self._parser.feed_data(data)
+            self._failure = None if data else "the connection ended inside the body"
+        except httptools.HttpParserError as error:
+            self._failure = str(error)
+            self.is_last = False
+        body = b"".join(self._chunks)
+        self._chunks.clear()
+        return body
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the body is complete or broken."""
+        return self.is_complete or self._failure is not None
+
+    def close(self) -> None:
+        """Raise RemoteProtocolError unless the body is complete."""
+        if not self.is_complete:
+            raise httpcore2.RemoteProtocolError(self._failure)
+
+    def on_body(self, data: bytes) -> None:
+        self._chunks.append(data)
+
+    def on_message_begin(self) -> None:
+        self.is_last = not self.is_complete
+
+    def on_message_complete(self) -> None:
+        self.is_complete = True
+
+
 class _Stream(httpcore2.AsyncNetworkStream):
     """A connection. httpcore2's own takes 10 µs more for each read."""
 
     def __init__(self, stream: ByteStream) -> None:
+        self.heads = Heads()
         self._stream = stream
-        # Bytes after a head; the last two of an unfinished head.
-        self.received = self._head = b""
 
     async def read(self, max_bytes: int = 0, timeout: float | None = None) -> bytes:  # noqa: ASYNC109
         """Return the next bytes, at most to the end of the head of a response."""
@@ -100,18 +172,11 @@ class _Stream(httpcore2.AsyncNetworkStream):
         else:  # for the answer of a proxy
             with anyio.fail_after(timeout):
                 data = await self.read_body()
-        # A SOCKS proxy answers first, in binary.
-        if self._head or b"HTTP/".startswith(data[:5]):
-            end = _HEAD_END.search(self._head + data)
-            size = end.end() - len(self._head) if end else len(data)
-            self._head = b"" if end else (self._head + data)[-2:]
-            data, self.received = data[:size], data[size:]
-        return data
+        return self.heads.split(data)
 
     async def read_body(self) -> bytes:
-        data, self.received = self.received, b""
         try:
-            return data or await self._stream.receive()
+            return self.heads.take_rest() or await self._stream.receive()
         except anyio.EndOfStream:
             return b""
 
@@ -154,19 +219,13 @@ class _Stream(httpcore2.AsyncNetworkStream):
 
 
 class _Body(httpx2.AsyncByteStream):
-    """The body of a response, as httpx2 reads it, with the callbacks of httptools."""
+    """The body of a response, as httpx2 reads it."""
 
     def __init__(self, method: str, response: httpcore2.Response) -> None:
         self._stream = cast("dict[str, _Stream]", response.extensions)["network_stream"]
         self._h11_body = cast("httpx2.AsyncByteStream", response.stream)
-        self._read = self._h11_body.__aiter__
-        fields = {name.lower() for name, _ in response.headers}
-        # RFC 9112, 6.3 "Message Body Length".
-        no_body = method == "HEAD" or response.status in (101, 204, 304)
-        if b"transfer-encoding" in fields and not no_body:
-            self._read = self._chunked
-        self._chunks: list[bytes] = []
-        self._messages = self._complete = 0
+        is_chunked = ChunkedBody.is_expected(method, response.status, response.headers)
+        self._read = self._chunked if is_chunked else self._h11_body.__aiter__
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         with _httpx2_errors():
@@ -177,31 +236,12 @@ class _Body(httpx2.AsyncByteStream):
         await self._h11_body.aclose()
 
     async def _chunked(self) -> AsyncIterator[bytes]:
-        parser = httptools.HttpResponseParser(self)
-        parser.feed_data(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
-        failure = None
-        while not self._complete and failure is None:
-            data = await self._stream.read_body()
-            try:
-                parser.feed_data(data)
-                failure = None if data else "the connection ended inside the body"
-            except httptools.HttpParserError as error:
-                failure = str(error)
-            if self._chunks:
-                yield b"".join(self._chunks)
-                self._chunks.clear()
-        if not self._complete:
-            raise httpcore2.RemoteProtocolError(failure)
-        if self._messages == 1 and failure is None:
+        chunked = ChunkedBody()
+        while not chunked.is_over:
+            if data := chunked.feed(await self._stream.read_body()):
+                yield data
+        chunked.close()
+        if chunked.is_last:
             # h11 has not seen the body, but sees its end: the connection can be used again.
-            self._stream.received = b"0\r\n\r\n"
+            self._stream.heads.rest = b"0\r\n\r\n"
             await anext(aiter(self._h11_body), None)
-
-    def on_body(self, data: bytes) -> None:
-        self._chunks.append(data)
-
-    def on_message_begin(self) -> None:
-        self._messages += 1
-
-    def on_message_complete(self) -> None:
-        self._complete += 1

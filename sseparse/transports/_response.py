@@ -17,28 +17,53 @@ from ._request import Request
 MAX_REDIRECTS = 20
 
 
-class HTTPResponse(ABC):
-    """A Response whose body a subclass reads and closes.
+class HTTPBody:
+    """The parts of a response that do not wait.
 
-    url: of the request that it answers, after redirects.
+    `url` is that of the request that it answers, after redirects.
     """
 
-    def __init__(self, url: str, status: int, headers: Mapping[str, str]) -> None:
+    def __init__(self) -> None:
+        self.status: int = 0
+        self.headers: Mapping[str, str] = {}
+        self.url: str = ""
+        self._decoder: ContentDecoder | None = None
+        self._pieces: Iterator[bytes] = iter(())
+        # Reading on after an error, a cancellation or the closing could look like a good end.
+        self._over = False
+
+    def _begin(self, url: str, status: int, headers: Mapping[str, str]) -> None:
+        """Take the head of the response."""
         self.status = status
         self.headers = headers
         self.url = url
         encoded = "content-encoding" in headers
         self._decoder = ContentDecoder(status, headers, url) if encoded else None
-        self._pieces: Iterator[bytes] = iter(())
-        # Reading on after an error, a cancellation or the closing could look like a good end.
-        self._over = False
 
-    async def receive(self) -> bytes:
-        """Return the next bytes of the body; see Response.receive."""
+    def _expect_readable(self) -> None:
         if self._over:
             raise ConnectionError(
                 f"{redacted_url(self.url)}: the response is closed, or reading it has failed"
             )
+
+    def _failure(self, error: BaseException) -> BaseException:
+        """End the reading, and return the error to raise for `error`."""
+        self._over = True
+        if isinstance(error, UnsupportedEncoding) or not isinstance(error, Exception):
+            return error
+        return connection_error(self.url, error)
+
+
+class HTTPResponse(HTTPBody, ABC):
+    """A Response whose body a subclass reads and closes."""
+
+    def __init__(self, url: str, status: int, headers: Mapping[str, str]) -> None:
+        super().__init__()
+        self._begin(url, status, headers)
+
+    async def receive(self) -> bytes:
+        """Return the next bytes of the body; see Response.receive."""
+        self._expect_readable()
         try:
             if self._decoder is None:
                 return await self._receive()
@@ -53,10 +78,10 @@ class HTTPResponse(ABC):
                 self._pieces = self._decoder.feed(data)
             return piece
         except BaseException as error:
-            self._over = True
-            if isinstance(error, UnsupportedEncoding) or not isinstance(error, Exception):
+            failure = self._failure(error)
+            if failure is error:
                 raise
-            raise connection_error(self.url, error) from error
+            raise failure from error
 
     async def aclose(self) -> None:
         """Close the response; see Response.aclose."""
@@ -71,6 +96,32 @@ class HTTPResponse(ABC):
     async def _aclose(self) -> None: ...
 
 
+class Redirects:
+    """Follow the redirects of a request.
+
+    request: the request to send next.
+    """
+
+    def __init__(self, request: Request) -> None:
+        self.request = request
+        self._url = request.url
+        self._left = MAX_REDIRECTS
+
+    def follow(self, status: int, headers: Mapping[str, str]) -> bool:
+        """Return whether the response is a redirect that leads to another request.
+
+        Raises ConnectionError for the 21st, and what Request.redirected raises.
+        """
+        following = self.request.redirected(status, headers)
+        if following is None:
+            return False
+        if self._left == 0:
+            raise ConnectionError(f"{redacted_url(self._url)}: more than {MAX_REDIRECTS} redirects")
+        self._left -= 1
+        self.request = following
+        return True
+
+
 _ResponseT = TypeVar("_ResponseT", bound=HTTPResponse)
 
 
@@ -81,18 +132,15 @@ async def follow_redirects(
 
     send: sends one request. The body of a redirect is not read, because it may never end.
 
-    Raises ConnectionError after 20 redirects, besides what `send` and Request.redirected raise.
+    Raises what `send` and Redirects.follow raise.
     """
-    url = request.url
-    for _ in range(MAX_REDIRECTS + 1):
-        response = await send(request)
+    redirects = Redirects(request)
+    while True:
+        response = await send(redirects.request)
         try:
-            following = request.redirected(response.status, response.headers)
+            if not redirects.follow(response.status, response.headers):
+                return response
         except ConnectionError:
             await response.aclose()
             raise
-        if following is None:
-            return response
         await response.aclose()
-        request = following
-    raise ConnectionError(f"{redacted_url(url)}: more than {MAX_REDIRECTS} redirects")

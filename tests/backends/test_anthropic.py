@@ -18,7 +18,8 @@ from sseparse_backends import (
     Usage,
 )
 from sseparse_backends.anthropic import Anthropic
-from sseparse_backends.testing import Outcome, check, receive
+from sseparse_backends.testing import Outcome, receive
+from tests.support.cuts import check
 
 # mypy checks it against the protocol.
 ANTHROPIC: Backend = Anthropic()

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import signal
+import subprocess
 import sys
 from collections.abc import Mapping
 from functools import partial
@@ -17,9 +17,14 @@ import pytest
 from click.testing import CliRunner, Result
 
 from sseparse.cli import main
-from sseparse_backends import _registry, cli
+from sseparse.transports import CertificateError
+from sseparse_backends import _registry, demo
+from sseparse_backends.cli import _reply
+from sseparse_backends.cli import chat as chat_module
 from sseparse_backends.demo import DemoApp, DemoServer
 from tests.support.commands import start
+from tests.support.ollama import base_url, line, ollama
+from tests.support.ollama import talk as ollama_at
 from tests.support.servers import Serve, Server, head
 
 
@@ -37,22 +42,8 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     serve(DemoApp(pause=0), monkeypatch)
 
 
-def ollama(*items: Mapping[str, object]) -> bytes:
-    """A response of Ollama with these lines."""
-    start = head(200, "connection: close", content_type="application/x-ndjson")
-    return start + b"".join(map(line, items))
-
-
-def line(item: Mapping[str, object]) -> bytes:
-    return json.dumps(item).encode() + b"\n"
-
-
-def base_url(server: Server) -> str:
-    return f"http://127.0.0.1:{server.port}"
-
-
 def talk(server: Server) -> list[str]:
-    return ["--backend", "ollama", "--base-url", base_url(server), "Hello"]
+    return [*ollama_at(server), "Hello"]
 
 
 @pytest.fixture(autouse=True)
@@ -64,7 +55,7 @@ def no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def serve(app: DemoApp, monkeypatch: pytest.MonkeyPatch) -> None:
     """Make --demo serve this application."""
-    monkeypatch.setattr(cli, "DemoServer", partial(DemoServer, app))
+    monkeypatch.setattr(demo, "DemoServer", partial(DemoServer, app))
 
 
 class TestChat:
@@ -77,7 +68,9 @@ class TestChat:
 
     @pytest.mark.slow
     def test_the_text_is_printed_as_it_arrives(self, loop: str) -> None:
-        with start("chat", "--demo", "Hello", "--async-backend", loop) as process:
+        with start(
+            "chat", "--demo", "Hello", "--async-backend", loop, stdin=subprocess.DEVNULL
+        ) as process:
             assert process.stdout is not None
             assert process.stdout.read(3) == b"You"
             assert process.poll() is None
@@ -86,7 +79,9 @@ class TestChat:
 
     @pytest.mark.slow
     def test_ctrl_c_ends_it_without_a_traceback(self, loop: str) -> None:
-        with start("chat", "--demo", "word " * 1000, "--async-backend", loop) as process:
+        with start(
+            "chat", "--demo", "word " * 1000, "--async-backend", loop, stdin=subprocess.DEVNULL
+        ) as process:
             assert process.stdout is not None
             process.stdout.read(3)
             process.send_signal(signal.SIGINT)
@@ -96,7 +91,9 @@ class TestChat:
 
     @pytest.mark.slow
     def test_a_closed_pipe_ends_it_without_a_traceback(self, loop: str) -> None:
-        with start("chat", "--demo", "word " * 1000, "--async-backend", loop) as process:
+        with start(
+            "chat", "--demo", "word " * 1000, "--async-backend", loop, stdin=subprocess.DEVNULL
+        ) as process:
             assert process.stdout is not None
             assert process.stderr is not None
             process.stdout.read(3)
@@ -144,7 +141,7 @@ class TestChat:
     def test_thoughts_go_to_standard_error(self, served: Serve) -> None:
         thoughts = [{"message": {"thinking": text}} for text in ("Hm", "…\x1b[31m")]
         server = served([ollama(*thoughts, {"message": {"content": "Hi"}}, {"done": True})])
-        result = run("chat", "--backend", "ollama", "--base-url", base_url(server), "Hello")
+        result = run("chat", *talk(server))
         assert (result.stdout, result.stderr) == ("Hi\n", "Hm…\x1b[31m\n")
 
     @pytest.mark.skipif(sys.platform == "win32", reason="there are no pseudo-terminals")
@@ -159,7 +156,7 @@ class TestChat:
         monkeypatch.setenv("NO_COLOR", no_color)
         thought = {"message": {"thinking": "Hm\x1b[31m"}}
         server = served([ollama(thought, {"message": {"content": "Hi"}}, {"done": True})])
-        arguments = ["--backend", "ollama", "--base-url", base_url(server), "Hello"]
+        arguments = [*talk(server)]
         parent, child = os.openpty()
         with os.fdopen(parent, "rb", buffering=0) as screen, os.fdopen(child, "w") as terminal:
             monkeypatch.setattr(sys, "stderr", terminal)
@@ -174,15 +171,15 @@ class TestChat:
         self, served: Serve
     ) -> None:
         server = served([ollama({"message": {"thinking": "Hm"}})])
-        result = run("chat", "--backend", "ollama", "--base-url", base_url(server), "Hello")
-        assert (result.stdout, result.exit_code) == ("", 1)
+        result = run("chat", *talk(server))
+        assert (result.stdout, result.exit_code) == ("", 3)
         assert result.stderr.startswith("Hm\nError: the stream ended before")
 
     def test_usage_is_tokens_and_times_on_standard_error(
         self, served: Serve, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monotonic = iter([10.0, 10.25, 10.75]).__next__
-        monkeypatch.setattr(cli, "time", SimpleNamespace(monotonic=monotonic))
+        monkeypatch.setattr(_reply, "time", SimpleNamespace(monotonic=monotonic))
         usage = {"done": True, "prompt_eval_count": 7, "eval_count": 20}
         result = run(
             "chat", *talk(served([ollama({"message": {"content": "Hi"}}, usage)])), "--usage"
@@ -203,12 +200,12 @@ class TestChat:
     def test_usage_tells_why_the_reply_ended(self, served: Serve) -> None:
         end = {"done": True, "done_reason": "length\x1b[1m"}
         result = run("chat", *talk(served([ollama(end)])), "--usage")
-        assert result.stderr.endswith(", finished: length\N{REPLACEMENT CHARACTER}[1m\n")
+        assert ", finished: length\N{REPLACEMENT CHARACTER}[1m\n" in result.stderr
 
     def test_cause_of_a_cut_is_told(self, served: Serve) -> None:
         start = head(200, "content-length: 1000", content_type="application/x-ndjson")
         result = run("chat", *talk(served([start + line({"message": {"content": "Hi"}})])))
-        assert result.exit_code == 1
+        assert result.exit_code == 3
         assert re.search(
             r"before it was finished \(characters so far: 2\): http://.*: \w+", result.stderr
         )
@@ -246,42 +243,60 @@ class TestChat:
         assert result.stderr.count("\n") == 1
 
     @pytest.mark.parametrize(
-        ("arguments", "words"),
+        ("arguments", "words", "status"),
         [
-            (["--backend", "openai"], "needs an API key"),
+            (["--backend", "openai"], "needs an API key", 2),
             (
                 ["--backend", "openai", "--base-url", "here"],
-                "base_url must be an http: or https: URL",
+                "--base-url must be an http: or https: URL",
+                2,
             ),
-            (["--backend", "ollama", "--option", "volume=11"], "Ollama has no option volume"),
-            (["--backend", "ollama", "--option", "messages=x"], "multiple values for argument 'me"),
-            (["--backend", "ollama", "--option", "volume=" + "[" * 100_000], "no option volume"),
-            (["--backend", "openai", "--backend-option", "include_usage=False"], "must be bool"),
-            (["--backend", "openai", "--backend-option", 'extra_headers={"x": 1}'], "got int - at"),
-            (["--backend", "ollama", "--backend-option", "volume=11"], "ollama: Ollama.__init__()"),
-            (["--backend", "ollama", "--option", "volume"], "must be NAME=VALUE"),
-            (["--backend", "ollama", "--option", "=11"], "must be NAME=VALUE"),
+            (["--backend", "ollama", "--option", "volume=11"], "Ollama has no option volume", 2),
+            (
+                ["--backend", "ollama", "--option", "messages=x"],
+                "multiple values for argument 'me",
+                2,
+            ),
+            (["--backend", "ollama", "--option", "volume=" + "[" * 100_000], "no option volume", 2),
+            (["--backend", "openai", "--backend-option", "include_usage=False"], "must be bool", 2),
+            (
+                ["--backend", "openai", "--backend-option", 'extra_headers={"x": 1}'],
+                "got int - at",
+                2,
+            ),
+            (
+                ["--backend", "ollama", "--backend-option", "volume=11"],
+                "--backend-option is not valid for ollama: Ollama.__init__()",
+                2,
+            ),
+            (["--backend", "ollama", "--option", "volume"], "must be NAME=VALUE", 2),
+            (["--backend", "ollama", "--option", "=11"], "must be NAME=VALUE", 2),
             (
                 ["--demo", "--base-url", "http://127.0.0.1:1"],
                 "--demo must be used without --backend and",
+                2,
             ),
-            (["--demo", "--model", "gpt-9"], "llama-3-70b, llama-3.1-70b, got 'gpt-9'"),
-            (["--backend", "nobody"], "name must be one of the installed backends (anthropic, "),
-            (["--demo", "--backend", "nobody"], "--demo must be used without --backend and"),
-            (["--demo", "--proxy", "gopher://here"], "gopher"),
-            (["--demo", "--proxy", "http://127.0.0.1:1"], "127.0.0.1"),
-            (["--demo", "--timeout", "0.001"], "not finished within 0.001 seconds"),
+            (["--demo", "--model", "gpt-9"], "llama-3-70b, llama-3.1-70b, got 'gpt-9'", 2),
+            (
+                ["--backend", "nobody"],
+                "SSEPARSE_BACKEND, must be one of anthropic, ",
+                2,
+            ),
+            (["--demo", "--backend", "nobody"], "--demo must be used without --backend and", 2),
+            (["--demo", "--proxy", "gopher://here"], "gopher", 2),
+            (["--demo", "--proxy", "http://127.0.0.1:1"], "127.0.0.1", 1),
+            (["--demo", "--timeout", "0.001"], "not finished within 0.001 seconds", 124),
         ],
     )
     def test_what_goes_wrong_is_one_line_on_stderr(
-        self, loop: str, arguments: list[str], words: str
+        self, loop: str, arguments: list[str], words: str, status: int
     ) -> None:
         result = run("chat", "Hello", "--async-backend", loop, *arguments)
         assert words in result.stderr
         assert result.stderr.startswith("Error: ")
         assert result.stderr.count("\n") == 1
         assert result.stdout == ""
-        assert result.exit_code == 1
+        assert result.exit_code == status
 
     def test_a_reply_that_is_cut_fails_with_its_last_line_ended(
         self, loop: str, monkeypatch: pytest.MonkeyPatch
@@ -290,7 +305,7 @@ class TestChat:
         result = run("chat", "--demo", "Hello", "--async-backend", loop)
         assert result.stdout == "You asked\n"
         assert "ended before it was finished" in result.stderr
-        assert result.exit_code == 1
+        assert result.exit_code == 3
 
     def test_a_reply_that_is_cut_before_its_text_prints_nothing(
         self, loop: str, monkeypatch: pytest.MonkeyPatch
@@ -298,7 +313,7 @@ class TestChat:
         serve(DemoApp(drop_after=0), monkeypatch)
         result = run("chat", "--demo", "Hello", "--async-backend", loop)
         assert result.stdout == ""
-        assert result.exit_code == 1
+        assert result.exit_code == 3
 
     def test_a_time_limit_must_be_positive(self) -> None:
         assert run("chat", "--demo", "Hello", "--timeout", "0").exit_code == 2
@@ -349,3 +364,48 @@ def test_the_installed_backends_are_listed() -> None:
     assert "darkai" in result.stdout
     assert "llama-3-70b" in result.stdout
     assert result.exit_code == 0
+
+
+SILENT_RESOLVER = """
+import socket, sys, time
+from sseparse.__main__ import main
+
+look_up = socket.getaddrinfo
+
+def silent(host, port, family=0, type=0, proto=0, flags=0):
+    if flags & socket.AI_NUMERICHOST:  # it asks nobody
+        return look_up(host, port, family, type, proto, flags)
+    time.sleep(600)
+
+socket.getaddrinfo = silent
+main(sys.argv[1:])
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("loop", ["asyncio", "trio"])
+@pytest.mark.parametrize(
+    "arguments", [["chat", "Hello", "--backend", "ollama", "--base-url"], ["listen"]], ids=" ".join
+)
+def test_time_limit_holds_where_a_name_server_is_silent(loop: str, arguments: list[str]) -> None:
+    options = ["http://here:1", "--timeout", "0.2", "--async-backend", loop]
+    command = [sys.executable, "-c", SILENT_RESOLVER, *arguments, *options]
+    result = subprocess.run(
+        command, stdin=subprocess.DEVNULL, capture_output=True, timeout=120, check=False
+    )
+    assert result.returncode == 124
+
+
+def test_name_that_is_not_known_is_one_line() -> None:
+    result = run("chat", "Hello", "--backend", "ollama", "--base-url", "http://nothing.invalid")
+    assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
+
+
+def test_certificate_that_does_not_verify_names_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise CertificateError("self-signed certificate")
+
+    monkeypatch.setattr(chat_module, "run", refuse)
+    result = run("chat", "Hello", "--backend", "ollama")
+    assert result.stderr.startswith("Error: self-signed certificate; SSL_CERT_FILE=FILE trusts")
+    assert result.exit_code == 1

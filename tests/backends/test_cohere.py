@@ -19,7 +19,8 @@ from sseparse_backends import (
     Usage,
 )
 from sseparse_backends.cohere import Cohere
-from sseparse_backends.testing import Outcome, check, receive
+from sseparse_backends.testing import Outcome, receive
+from tests.support.cuts import check
 
 COHERE = Cohere()
 # mypy checks it against the protocol.

@@ -44,6 +44,7 @@ DELTAS: list[tuple[Delta, str]] = [
 def test_public_names_are_these() -> None:
     assert sseparse_backends.__all__ == [
         "Anthropic",
+        "Attachment",
         "Backend",
         "BackendError",
         "Cohere",

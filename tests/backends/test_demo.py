@@ -198,7 +198,9 @@ async def test_status_is_a_refusal_with_words(status: int, transport: Transport)
 
 async def test_html_page_is_a_refusal(transport: Transport) -> None:
     async with DemoServer(DemoApp(html=True)) as server:
-        with pytest.raises(UnexpectedResponse, match="an HTML page from http") as caught:
+        with pytest.raises(
+            UnexpectedResponse, match=r"not an event stream \(text/html\) from http"
+        ) as caught:
             await ask(server, transport).text()
     assert caught.value.status == 200
     assert caught.value.headers["content-type"] == "text/html; charset=utf-8"

@@ -20,7 +20,8 @@ from sseparse_backends import (
     Usage,
 )
 from sseparse_backends.gemini import Gemini
-from sseparse_backends.testing import Outcome, check, receive
+from sseparse_backends.testing import Outcome, receive
+from tests.support.cuts import check
 
 GEMINI = Gemini(api_key="k")
 # mypy checks it against the protocol.

@@ -1,6 +1,7 @@
 """The backends against LiteLLM's proxy: with mock replies, and in front of llmock.
 
-    uv run --with 'litellm[proxy]' pytest -m real_servers tests/backends/test_litellm.py
+    uv run --group test --with 'litellm[proxy]' pytest -m real_servers \\
+        tests/backends/test_litellm.py
 
 These tests need no network and take about a minute. Last run with LiteLLM 1.108.7.
 """

@@ -1,6 +1,6 @@
 """The backends against `transformers serve` with a tiny model that is made on the spot.
 
-    uv run --with 'transformers[serving]' --with torch pytest -m real_servers \
+    uv run --group test --with 'transformers[serving]' --with torch pytest -m real_servers \
         tests/backends/test_local_models.py
 
 These tests need no network and take about a minute. Last run with transformers 5.24.0 and torch

@@ -29,6 +29,9 @@ def merged(*pieces: dict[str, Any]) -> Any:
         ([{"n": 1, "done": False}, {"n": 0, "done": True}], {"n": 0, "done": True}),
         ([{"a": {"b": "x"}}, {"a": {"b": "y", "c": [1]}}], {"a": {"b": "xy", "c": [1]}}),
         ([{"a": [1, None]}, {"a": [2]}], {"a": [1, None, 2]}),
+        # Objects and lists stay when something else follows.
+        ([{"a": {"b": "x"}}, {"a": "y"}, {"a": 1}], {"a": {"b": "x"}}),
+        ([{"a": [1]}, {"a": 2}, {"a": {"b": "x"}}], {"a": [1]}),
         # By their index, type and ID.
         (
             [

@@ -20,7 +20,8 @@ from sseparse_backends import (
     Usage,
 )
 from sseparse_backends.ollama import Ollama
-from sseparse_backends.testing import Outcome, check, receive
+from sseparse_backends.testing import Outcome, receive
+from tests.support.cuts import check
 
 OLLAMA = Ollama()
 # mypy checks it against the protocol.

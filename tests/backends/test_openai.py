@@ -21,7 +21,8 @@ from sseparse_backends import (
     ToolCallPiece,
     Usage,
 )
-from sseparse_backends.testing import Outcome, check, receive
+from sseparse_backends.testing import Outcome, receive
+from tests.support.cuts import check
 
 OPENAI = OpenAI()
 # mypy checks it against the protocol.

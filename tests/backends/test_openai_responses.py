@@ -21,7 +21,8 @@ from sseparse_backends import (
     Usage,
 )
 from sseparse_backends.openai_responses import OpenAIResponses
-from sseparse_backends.testing import Outcome, check, receive
+from sseparse_backends.testing import Outcome, receive
+from tests.support.cuts import check
 
 RESPONSES = OpenAIResponses()
 # mypy checks it against the protocol.

@@ -12,6 +12,7 @@ import pytest
 from sseparse import Decoder, ServerSentEvent
 from sseparse_backends import BackendError, get_backend
 from sseparse_backends.testing import check, receive
+from tests.support.cuts import IS_QUICK
 from tests.support.recorded import RECORDED
 
 
@@ -77,8 +78,8 @@ def test_reply_has_its_text_however_it_is_cut(row: dict[str, str]) -> None:
             chunks = [body[:position], body[position:]]
             assert receive(backend, chunks, content_type=content_type).text == text
         return
-    # This many cuts take a quarter of a second.
-    cuts = min(1000, 5_000_000 // len(body))
+    # These cuts take a tenth of a second; those of a quick run a quarter of that.
+    cuts = min(400, 2_000_000 // len(body)) // (4 if IS_QUICK else 1)
     check(
         backend,
         body,

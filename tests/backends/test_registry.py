@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -193,8 +194,8 @@ def test_backend_of_another_package_is_found_in_a_clean_environment(
         )
         return str(done.stdout)
 
-    lines = sseparse("backends").splitlines()
-    assert [line.split()[1] for line in lines if line.startswith("│")] == [*OWN, "parrot"]
+    lines = sseparse("backends", "--json").splitlines()
+    assert [json.loads(line)["name"] for line in lines] == [*OWN, "parrot"]
     reply = head(200, "connection: close", content_type="application/x-ndjson")
     server = served([reply + b'"Pretty "\n"Polly"\nnull\n'])
     said = sseparse("chat", "--backend", "parrot", "--base-url", server.url, "Who is pretty?")

@@ -1,4 +1,4 @@
-"""The driver, on asyncio and on trio: text to the letter, and nothing left open, however it ends.
+"""A reply, on asyncio, on trio and in threads: text to the letter, and nothing is left open.
 
 The logic is tested over a MemoryTransport, the network over real sockets.
 """
@@ -27,6 +27,7 @@ from sseparse import (
 from sseparse.transports import Transport
 from sseparse.transports.httpx2 import HTTPX2Transport
 from sseparse.transports.memory import MemoryResponse, MemoryTransport
+from sseparse.transports.sync_httpx2 import SyncHTTPX2Transport
 from sseparse_backends import (
     Backend,
     BackendError,
@@ -40,6 +41,7 @@ from sseparse_backends import (
     Usage,
     _exchange,
     stream,
+    sync,
 )
 from tests.support.servers import (
     BODY,
@@ -60,6 +62,7 @@ from tests.support.servers import (
     socks5_proxy,
     until_client_leaves,
 )
+from tests.support.threads import AsyncFace
 
 pytestmark = pytest.mark.anyio
 
@@ -76,12 +79,32 @@ async def nothing_is_left() -> AsyncIterator[None]:
     await anyio.lowlevel.checkpoint()
 
 
+@pytest.fixture(scope="session")
+def anyio_backend(face: str) -> str:
+    return "asyncio" if face == "threads" else face
+
+
+@pytest.fixture(autouse=True)
+def stream_of_the_face(face: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if face == "threads":
+        monkeypatch.setitem(globals(), "stream", threaded_stream)
+        monkeypatch.setitem(globals(), "HTTPX2Transport", SyncHTTPX2Transport)
+
+
+def threaded_stream(*arguments: Any, **options: Any) -> Any:
+    return AsyncFace(sync.stream(*arguments, **options))
+
+
 @pytest.fixture
-async def transport() -> AsyncIterator[Transport]:
+async def transport(face: str) -> AsyncIterator[Any]:
     """A client for many requests: to make one takes longer than to send with it."""
     limits = httpx2.Limits(max_connections=None)
-    async with httpx2.AsyncClient(limits=limits, trust_env=False) as client:
-        yield HTTPX2Transport(client)
+    if face == "threads":
+        with httpx2.Client(limits=limits, trust_env=False) as client:
+            yield SyncHTTPX2Transport(client)
+    else:
+        async with httpx2.AsyncClient(limits=limits, trust_env=False) as async_client:
+            yield HTTPX2Transport(async_client)
 
 
 def memory(*script: Any, **options: Any) -> MemoryTransport:
@@ -596,7 +619,7 @@ async def test_finished_reply_that_is_left_gives_its_connection_back_too(
 async def test_body_is_not_awaited_where_its_connection_is_thrown_away(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("sseparse.client._driver._DRAIN_TIME", 600)
+    monkeypatch.setattr("sseparse.client.Driver._DRAIN_TIME", 600)
     async with serve(answer(KEPT, until_client_leaves)) as server:
         for transport in (None, HTTPX2Transport()):
             with anyio.fail_after(60):

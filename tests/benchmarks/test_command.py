@@ -108,12 +108,13 @@ def test_comparison_is_printed_last(tmp_path: Path, capsys: pytest.CaptureFixtur
 def test_full_run_publishes(monkeypatch: pytest.MonkeyPatch) -> None:
     row = {"section": "NDJSON", "case": "darkai.ndjson/whole", "subject": "a", "mistake": ""}
     about = dict.fromkeys(["commit", "date", "python", "system", "processor", "decoder"], "")
-    results: Results = {"about": {**about, "command": "uv run python -m benchmarks"}}
+    results: Results = {"about": {**about, "command": "uv run --group bench python -m benchmarks"}}
     results |= {
         "runs": [row],
         "versions": {},
         "missing": {},
         "adopters": {},
+        "files": {},
         "scale": {},
         "rules": {},
     }
@@ -124,7 +125,10 @@ def test_full_run_publishes(monkeypatch: pytest.MonkeyPatch) -> None:
     command.main(["--here", "--python", sys.executable])
     assert published == [results]
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
-    assert results["about"]["command"] == f"uv run python -m benchmarks --python {version}"
+    assert (
+        results["about"]["command"]
+        == f"uv run --group bench python -m benchmarks --python {version}"
+    )
 
 
 def test_full_run_that_could_not_be_published_is_refused_before_it(
@@ -162,7 +166,7 @@ def test_without_uv_it_says_what_to_install_and_runs_here(
     monkeypatch.delenv("UV", raising=False)
     monkeypatch.setattr(shutil, "which", lambda _: None)
     assert command.main(["--quick", "--only", "NDJSON/openai.ndjson/whole"]) == 0
-    assert "pip install -e . --group dev --group bench" in capsys.readouterr().err
+    assert "pip install -e . --group bench" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
 
 import pytest
 
-from benchmarks.fixtures import FIXTURES, NDJSON_FIXTURES, WATCH, Fixture
+from benchmarks import fixtures
+from benchmarks.fixtures import FIXTURES, NDJSON_FIXTURES, WATCH, Fixture, Write, reply_text
 from sseparse import LineDecoder, NDJSONDecoder, ServerSentEvent, SSEDecoder
+from sseparse_backends import Anthropic, Backend, DarkAI, Finish, Gemini, OpenAI, Text
 
 # The number of events of each stream, and some of the events by position.
 OPENAI = (
@@ -214,3 +217,25 @@ def test_watch_has_a_pod_of_1_kib_on_each_line() -> None:
     event = json.loads(lines[1])
     assert (event["type"], event["object"]["kind"]) == ("MODIFIED", "Pod")
     assert event["object"]["metadata"]["name"] == "web-6d4b75cb6d-00002"
+
+
+@pytest.mark.parametrize("tokens", [1, 40])
+@pytest.mark.parametrize(
+    ("backend", "stream"),
+    [
+        (OpenAI(api_key="none"), fixtures.openai),
+        (Anthropic(api_key="none"), fixtures.anthropic),
+        (Gemini(api_key="none"), fixtures.gemini),
+        (DarkAI(), fixtures.darkai),
+    ],
+    ids=lambda argument: getattr(argument, "__name__", ""),
+)
+def test_reply_has_the_same_text_from_each_service(
+    backend: Backend, stream: Callable[[int], Iterator[Write]], tokens: int
+) -> None:
+    writes, events = zip(*stream(tokens), strict=True)
+    assert SSEDecoder().feed(b"".join(writes)) == [*events]
+    reply = backend.reply("text/event-stream")
+    deltas = [delta for event in events for delta in reply.interpret(event)] + [*reply.end()]
+    assert "".join(delta.text for delta in deltas if isinstance(delta, Text)) == reply_text(tokens)
+    assert isinstance(deltas[-1], Finish)

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
-from benchmarks import drivers, end_to_end, parsing, scale
+from benchmarks import drivers, end_to_end, files, parsing, scale
+from benchmarks.clients import CLIENTS, find_packages
+from benchmarks.end_to_end import Case
 from benchmarks.fixtures import DARKAI
 from benchmarks.peers import PYTHON, Peer, find_peers
 from benchmarks.runs import Run
@@ -84,20 +86,71 @@ def test_each_driver_runs_beside_code_by_hand_on_both_loops(chunking: str, loop:
     assert sorted(run.subject for run in runs) == sorted(pairs)
 
 
+CASES = {
+    "paced": Case("paced", 20, pause=100),
+    "many": Case("paced", 5, pause=1000, streams=20),
+    "bulk": Case("bulk", 20),
+    "first": Case("paced", 5, pause=100, first=True),
+}
+
+
+class FakeWorkers(end_to_end.Workers):
+    def ask(self, service: str, subject: str, case: Case) -> dict[str, Any]:
+        return {"ns": 6000, "texts": ["", " Why"]}
+
+
+def test_wrong_text_of_a_client_is_found_out() -> None:
+    run = next(end_to_end.end_to_end_runs(FakeWorkers(), {"paced": Case("paced", 2)}, ()))
+    assert run.check() == "the text has 0 and 4 characters, expected 8"
+
+
+def test_time_is_per_event_of_all_streams_except_to_the_first_text() -> None:
+    cases = {"many": Case("paced", 2, streams=10), "first": Case("paced", 2, first=True)}
+    many, first, *_ = end_to_end.end_to_end_runs(FakeWorkers(), cases, ())
+    # Two tokens of OpenAI's protocol are six events.
+    assert (many.once(), first.once()) == (100, 6000)
+
+
+def test_without_variants_each_library_is_run_once_for_its_service() -> None:
+    packages, _ = find_packages()
+    cases = {"paced": Case("paced", 2)}
+    runs = [*end_to_end.end_to_end_runs(FakeWorkers(), cases, packages, variants=False)]
+    assert {run.subject for run in runs} >= {"sseparse: stream on aiohttp"}
+    assert not any(run.subject.endswith(")") for run in runs)
+    own = [run for run in runs if run.subject.startswith("sseparse")]
+    assert {run.case for run in own} == {"OpenAI/paced"}
+
+
 @pytest.mark.slow
-def test_every_client_gets_the_text_over_http() -> None:
-    with end_to_end.serving() as url:
-        runs = [run for run in end_to_end.end_to_end_runs(url) if run.case == "at once"]
+def test_every_installed_client_gets_every_text_over_http() -> None:
+    versions, missing = find_packages()
+    with end_to_end.Workers() as workers:
+        runs = [*end_to_end.end_to_end_runs(workers, CASES, versions)]
         run_right(runs)
-    subjects = [run.subject for run in runs]
-    assert subjects == list(end_to_end.clients())
-    assert {"sseparse: stream on httpx2 (trio)", "sseparse: stream on aiohttp"} <= {*subjects}
+    subjects = {(run.case.partition("/")[0], run.subject) for run in runs}
+    assert subjects == {
+        (service, subject)
+        for service, clients in CLIENTS.items()
+        for subject, client in clients.items()
+        if client.package not in missing
+    }
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("loop", scale.LOOPS)
-def test_scale_measures_every_reply(loop: str) -> None:
-    outcome = scale.measure_scale(loop, 20, repeats=1)
+def test_each_installed_reader_reads_all_lines_of_a_file() -> None:
+    started: list[str] = []
+    outcomes = files.measure_files(1000, started.append)
+    assert started == [*outcomes]
+    assert len(outcomes) >= 5
+    for outcome in outcomes.values():
+        assert (outcome["lines"], outcome["mistake"]) == (1000, "")
+        assert outcome["lines_per_second"] > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("loop", "transport"), scale.SUBJECTS)
+def test_scale_measures_every_reply(loop: str, transport: str) -> None:
+    outcome = scale.measure_scale(loop, transport, 20, repeats=1)
     assert outcome["replies"] == 20
     assert outcome["events_per_second"] > 0
     assert outcome["slowest_to_median"] >= 1

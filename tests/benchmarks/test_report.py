@@ -20,7 +20,7 @@ def results() -> Results:
         return Run(section, case, subject, str, float, times=times, mistake=mistake)
 
     cases = ("darkai/event", "darkai/65536", "idle/event", "idle/65536")
-    scale = {"replies": 10, "events_per_second": 1e4, "bytes_per_reply": 2048}
+    scale = {"replies": 10, "events_per_second": 1e4, "bytes_per_reply": 2048, "bytes_per_task": 0}
     broken = {"2: a BOM": "nothing", "2: a second BOM": "nothing", "9: id": "(event='<b>', …)"}
     return collect(
         [
@@ -40,11 +40,14 @@ def results() -> Results:
             run("steps", "darkai/event, trio", "by hand: receive, feed, interpret", 1000),
             run("steps", "darkai/event, trio", "stream", 3000),
             run("steps", "darkai/event, trio", "EventSource", 4000),
-            run("end to end", "paced", "sseparse: stream on httpx2", 90_000),
-            run("end to end", "paced", "sseparse: stream on aiohttp", 60_000),
-            run("end to end", "paced", "httpx2: EventSource, json.loads", 95_000),
+            run("end to end", "OpenAI/paced", "sseparse: stream on httpx2", 90_000),
+            run("end to end", "OpenAI/paced", "sseparse: stream on aiohttp", 60_000),
+            run("end to end", "OpenAI/paced", "sseparse: stream on aiohttp (uvloop)", 50_000),
+            run("end to end", "OpenAI/paced", "httpx2: EventSource, json.loads", 135_000),
+            run("end to end", "OpenAI/first text", "sseparse: stream on aiohttp", 900_000),
+            run("end to end", "Gemini/bulk", "google-genai", 0, "the text has 1 characters"),
         ],
-        versions={PYTHON: "0.1.0", "peer": "2.0", "other": "1"},
+        versions={PYTHON: "0.1.0", "peer": "2.0", "other": "1", "openai": "3.57.0"},
         missing={"sseparse": "not compiled"},
         adopters={
             "peer": {
@@ -55,7 +58,18 @@ def results() -> Results:
                 "kept": ["11: an id alone sets the ID", "11: but it is no event"],
             }
         },
-        scale={"trio": {**scale, "slowest_to_median": 1.25}},
+        files={
+            "a loop": {
+                "lines": 2000,
+                "size": 3_000_000,
+                "lines_per_second": 150_000.4,
+                "peak_memory": 20_000_000,
+                "mistake": "",
+            },
+            "pandas": {"lines": 2000, "size": 3_000_000, "mistake": "the sums are [1, 2]"}
+            | {"lines_per_second": 1.0, "peak_memory": 1},
+        },
+        scale={"trio, memory": {**scale, "slowest_to_median": 1.25}},
         rules={PYTHON: {"cases": 9, "broken": {}}, "peer": {"cases": 9, "broken": broken}},
     )
 
@@ -90,8 +104,14 @@ def words(text: str) -> str:
         "| adecode, from an async generator | | 400 ±0% |",
         "| darkai/event, asyncio | 1,000 ±0% | 2,500 ±0% | 2.50 | | | |",
         "| darkai/event, trio | 1,000 ±0% | 3,000 ±0% | 3.00 | | 4,000 ±0% | |",
-        "| sseparse: stream on httpx2 | 90,000 ±0% | |",
-        "| trio | 10 | 10,000 | 2.0 | 1.25 |",
+        "| sseparse: stream on httpx2 | 90,000 ±0% | | | |",
+        "| sseparse: stream on aiohttp | 60,000 ±0% | | | 900,000 ±0% |",
+        "google-genai gets Gemini/bulk wrong: the text has 1 characters",
+        "Versions: openai 3.57.0.",
+        "| a loop | 150,000 | 20 |",
+        "| pandas | wrong | |",
+        "stream on httpx2, beside httpx2: EventSource, json.loads | OpenAI/paced | 1.50 | 1 |",
+        "| trio, memory | 10 | 10,000 | 2.0 | | 1.25 |",
         "| peer | 9 | 3 | one byte order mark is stripped (2); id (1) |",
     ],
 )
@@ -135,7 +155,8 @@ def test_publishing_writes_the_files_and_only_the_block_of_the_readme(
     assert first.startswith("before\n<!-- performance -->\n![")
     assert first.endswith("\n<!-- /performance -->\nafter\n")
     assert read(folder / "results.json") == results
-    assert "</svg>" in (folder / "chart.svg").read_text("utf-8")
+    for name in ("chart.svg", "clients.svg"):
+        assert "</svg>" in (folder / name).read_text("utf-8")
     text = words((folder / "report.md").read_text("utf-8"))
     assert results["about"]["processor"] in text
     assert results["about"]["python"] in text
@@ -144,15 +165,19 @@ def test_publishing_writes_the_files_and_only_the_block_of_the_readme(
     assert str(ROOT) not in text
 
 
-def test_block_of_the_readme_is_the_chart_and_a_few_sentences(results: Results) -> None:
+def test_block_of_the_readme_is_the_charts_and_a_few_sentences(results: Results) -> None:
     block = words(report.readme_block(results))
-    assert "shorter is faster](benchmarks/results/chart.svg)" in block
+    assert "shorter is faster](benchmarks/results/chart.svg) ![" in block
+    assert "shorter is cheaper](benchmarks/results/clients.svg)" in block
     assert f"{PYTHON} is ? as fast as httpx2's and 0.2 times as fast as the fastest" in block
     assert "another parser is faster in 4 of the 4 cases." in block
-    assert "CPU time per event: 90 µs on httpx2, 60 µs on aiohttp." in block
+    clients = (
+        "stream on aiohttp 60 µs, stream on httpx2 90 µs, httpx2: EventSource, json.loads 135 µs."
+    )
+    assert f"if one arrives every 250 µs: {clients}" in block
     assert block.endswith("parse so many times as fast: peer 4.9.")
     results["runs"] = [row for row in results["runs"] if row["section"] != "adopters"]
-    assert words(report.readme_block(results)).endswith("90 µs on httpx2, 60 µs on aiohttp.")
+    assert words(report.readme_block(results)).endswith(clients)
 
 
 def test_readme_without_the_markers_is_refused(tmp_path: Path) -> None:

@@ -211,7 +211,7 @@ class TestRequest:
             (["http://here/", "-H", "X: a\r\nY: word"], "header field 'X' must "),
             (["http://here/", "-H", "X: 1", "-H", "X: 2"], "--header must be given once for each"),
             (["http://here/", "-X", "GET /"], "method must be an HTTP token, got 'GET /'"),
-            (["http://here/", "--last-event-id", "a\nb"], "last_event_id"),
+            (["http://here/", "--last-event-id", "a\nb"], "--last-event-id must "),
         ],
     )
     def test_bad_arguments_are_one_line_before_any_connection(
@@ -222,7 +222,7 @@ class TestRequest:
         assert "word" not in result.stderr
         assert result.stderr.startswith("Error: ")
         assert result.stderr.count("\n") == 1
-        assert result.exit_code == 1
+        assert result.exit_code == 2
 
     @pytest.mark.parametrize(
         "arguments",
@@ -281,7 +281,7 @@ class TestSaveID:
         assert result.stderr.startswith("Error: --save-id must hold ")
         assert words in result.stderr
         assert str(path) in result.stderr
-        assert result.exit_code == 1
+        assert result.exit_code == 2
 
     def test_a_place_for_no_file_is_refused_before_any_connection(self, tmp_path: Path) -> None:
         result = run("http://here/", "--save-id", str(tmp_path))

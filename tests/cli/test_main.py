@@ -137,6 +137,19 @@ class TestDecode:
         assert result.stderr == ""
         assert result.exit_code == 0
 
+    def test_a_large_file_needs_no_package_for_its_progress(
+        self,
+        monkeypatch: pytest.MonkeyPatch,
+        tmp_path: Path,
+        capfdbinary: pytest.CaptureFixture[bytes],
+    ) -> None:
+        path = tmp_path / "stream"
+        path.write_bytes(b"data: " + b"x" * 5_000_000 + b"\n\n")
+        monkeypatch.setattr("sseparse.cli.decode.find_spec", lambda name: None)
+        monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+        main(["decode", str(path)], standalone_mode=False)
+        assert len(capfdbinary.readouterr().out) > 5_000_000
+
     @pytest.mark.slow
     @pytest.mark.parametrize("size", [1_000_000, 8_000_000])
     def test_a_large_file_has_progress_on_a_terminal(self, tmp_path: Path, size: int) -> None:
@@ -276,7 +289,10 @@ class TestGroup:
         [
             (KeyboardInterrupt(), 130),
             (BaseExceptionGroup("", [ExceptionGroup("", [OSError()]), KeyboardInterrupt()]), 130),
-            (sseparse.IncompleteStream("abc"), 1),
+            (sseparse.IncompleteStream("abc"), 3),
+            (TimeoutError("no connection within 1 seconds"), 124),
+            (ValueError("max_attempts must be at least 1 or None, got 0"), 2),
+            (sseparse.EventTooLarge(7), 1),
             (ConnectionError("refused"), 1),
         ],
     )
@@ -319,3 +335,59 @@ class TestGroup:
             [sys.executable, "-c", code], capture_output=True, check=True, env=os.environ
         )
         assert result.stdout.strip() == b"False"
+
+
+@pytest.mark.parametrize("arguments", [["--bad"], ["nosuch"], ["decode", "--bad"], ["listen"]])
+def test_wrong_usage_is_one_line_that_names_the_help(run: Run, arguments: list[str]) -> None:
+    result = run(*arguments)
+    assert result.stderr.endswith(" --help`\n")
+    assert (result.stderr.count("\n"), result.exit_code) == (1, 2)
+
+
+def test_help_is_shown_without_arguments(run: Run) -> None:
+    assert "Commands:" in run().output
+
+
+# Stands in for an environment without any package but click.
+CLICK_ALONE = """
+import sys
+
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("anyio", "httptools", "httpx2", "msgspec", "rich", "trio"):
+            raise ModuleNotFoundError(f"No module named {name!r}")
+
+sys.meta_path.insert(0, Absent())
+from sseparse.__main__ import main
+main(prog_name="sseparse")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("arguments", "status", "words"),
+    [
+        (["decode"], 0, '{"event": "message", "data": "1", "id": "", "retry": null}'),
+        (["-h"], 0, "listen cannot be loaded (No module named 'anyio')"),
+        (["listen", "example.org"], 1, "pip install 'sseparse[cli]'"),
+        (["inspect", "-"], 1, "pip install 'sseparse[cli]'"),
+        (["chat", "Hello"], 1, "pip install 'sseparse[cli]'"),
+    ],
+)
+def test_decode_needs_click_alone_and_other_commands_name_their_extra(
+    arguments: list[str], status: int, words: str
+) -> None:
+    command = [sys.executable, "-c", CLICK_ALONE, *arguments]
+    result = subprocess.run(command, input=b"data: 1\n\n", capture_output=True, check=False)
+    assert words in (result.stdout + result.stderr).decode()
+    assert b"Traceback" not in result.stderr
+    assert result.returncode == status
+
+
+def test_event_loop_that_is_not_installed_is_named(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sseparse.cli._loop.find_spec", lambda name: None)
+    result = run("listen", ":1/", "--async-backend", "trio")
+    assert result.stderr.endswith("--async-backend trio needs another package: pip install trio\n")
+    assert (result.stderr.count("\n"), result.exit_code) == (1, 1)

@@ -11,7 +11,7 @@ import pytest
 from sseparse import LocalProtocolError, UnexpectedResponse
 from sseparse.client import Attempts, Limits, Policy, State
 from sseparse.client._attempts import MAX_REFUSED_BODY
-from sseparse.transports import Request
+from sseparse.transports import CertificateError, Request
 from tests.support.policies import AGAIN, CLOSING, CUT, Scripted
 from tests.support.simulation import Simulation, data, end, lose, response
 
@@ -37,6 +37,7 @@ INPUTS: dict[str, Callable[[Attempts[bytes]], object]] = {
     "much": data(b"x" * MAX_REFUSED_BODY),
     "end": end,
     "lose": lose(CUT),
+    "distrust": lose(CertificateError("self-signed")),
     "deadline": lambda machine: machine.handle_deadline(0.0),
     "close": lambda machine: machine.close(),
     "fail": lambda machine: machine.fail(CUT),
@@ -51,6 +52,7 @@ TABLE: dict[State, dict[str, State]] = {
         "no content": CLOSED,
         "refusal": REFUSED,
         "lose": WAITING,
+        "distrust": CLOSED,
         "deadline": WAITING,
         **ANY,
     },
@@ -63,6 +65,7 @@ TABLE: dict[State, dict[str, State]] = {
         "much": OPEN,
         "end": WAITING,
         "lose": WAITING,
+        "distrust": CLOSED,
         "deadline": WAITING,
         **ANY,
     },
@@ -75,6 +78,7 @@ TABLE: dict[State, dict[str, State]] = {
         "much": CLOSED,
         "end": CLOSED,
         "lose": CLOSED,
+        "distrust": CLOSED,
         "deadline": CLOSED,
         **ANY,
     },
@@ -192,7 +196,7 @@ def test_refusal_names_the_kind_that_the_request_asks_for(
     machine.receive_response(202, {"content-type": "text/html"})
     end(machine)
     assert str(machine.error) == (
-        f"not {expected}: an HTML page from http://h/ (HTTP 202): empty body"
+        f"not {expected} (HTTP 202, text/html) from http://h/: empty body"
     )
 
 

@@ -18,7 +18,6 @@ from anyio.abc import SocketStream
 
 from sseparse import LocalProtocolError, UnexpectedResponse
 from sseparse.client import Attempts, Driver, Limits, State
-from sseparse.client import _driver as driver_module
 from sseparse.transports import Request, Transport, transport_or_default
 from sseparse.transports.httpx2 import HTTPX2Transport
 from sseparse.transports.memory import MemoryResponse, MemoryTransport, ScriptedBody
@@ -204,7 +203,7 @@ async def test_burst_of_items_is_whole_and_lets_a_cancellation_through() -> None
 async def test_items_that_have_arrived_come_before_a_cancellation_is_seen() -> None:
     transport = MemoryTransport(body(b"a", STALL))
     driver = drive(transport)
-    driver._items.extend([b"x", b"y"])
+    driver._items = [b"y", b"x"]
     received = [await anext(driver)]
     with anyio.CancelScope() as scope:
         scope.cancel()
@@ -696,7 +695,7 @@ async def test_two_closings_at_once_both_wait_for_the_end() -> None:
 
 
 async def test_closing_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(driver_module, "_CLOSING_TIME", 0.01)
+    monkeypatch.setattr(Driver, "_CLOSING_TIME", 0.01)
     monkeypatch.setattr(ScriptedBody, "aclose", lambda _: anyio.sleep_forever())
     driver = drive(memory(b"a", STALL))
     assert await anext(driver) == b"a"
@@ -754,7 +753,7 @@ async def test_cancellation_at_any_await_closes_the_response() -> None:
         assert transports[-1].open == 0
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(driver_module, "_DRAIN_TIME", 0.001)
+        patch.setattr(Driver, "_DRAIN_TIME", 0.001)
         assert await cancelling_at_each_await(run, check) > 10
 
 
@@ -807,12 +806,12 @@ async def test_draining_that_fails_is_logged(caplog: pytest.LogCaptureFixture) -
 
 async def test_draining_takes_a_limited_time_and_closing_ends_it() -> None:
     with pytest.MonkeyPatch.context() as patch, anyio.fail_after(60):
-        patch.setattr(driver_module, "_DRAIN_TIME", 0.01)
+        patch.setattr(Driver, "_DRAIN_TIME", 0.01)
         assert await collect(drive(memory(b"done", STALL), keep_connection=True)) == (
             [b"done"],
             None,
         )
-        patch.setattr(driver_module, "_DRAIN_TIME", 600)
+        patch.setattr(Driver, "_DRAIN_TIME", 600)
         driver = drive(memory(b"done", STALL), keep_connection=True)
         assert await anext(driver) == b"done"
         async with anyio.create_task_group() as tasks:

@@ -236,8 +236,7 @@ def test_response_without_a_content_type_is_final() -> None:
     machine.receive_refusal(b"data: a")
     assert machine.state is CLOSED
     assert str(machine.error) == (
-        f"not an event stream: a response without a content type from {machine.request.url}: "
-        "data: a"
+        f"not an event stream (no content type) from {machine.request.url}: data: a"
     )
 
 

@@ -75,7 +75,7 @@ ERRORS: list[tuple[ProtocolError, dict[str, object], str]] = [
             "an event stream",
         ),
         {"url": "https://h:80/v1", "retry_after": 2.0, "expected": "an event stream"},
-        "not an event stream: text/plain from https://h:80/v1: no (retry after 2 seconds)",
+        "not an event stream (text/plain) from https://h:80/v1: no (retry after 2 seconds)",
     ),
 ]
 
@@ -161,13 +161,17 @@ URL = "http://h/events"
 @pytest.mark.parametrize(
     ("status", "headers", "start"),
     [
-        (200, {"content-type": "text/html; a=b"}, f"not a stream: an HTML page from {URL}"),
-        (200, {"content-type": "application/xhtml+xml"}, f"not a stream: an HTML page from {URL}"),
-        (200, {"content-type": "Text/Plain"}, f"not a stream: text/plain from {URL}"),
-        (200, {"content-type": "text/html, text/plain"}, f"not a stream: text/plain from {URL}"),
-        (200, {}, f"not a stream: a response without a content type from {URL}"),
-        (200, {"content-type": ""}, f"not a stream: a response without a content type from {URL}"),
-        (206, {"content-type": "text/plain"}, f"not a stream: text/plain from {URL} (HTTP 206)"),
+        (200, {"content-type": "text/html; a=b"}, f"not a stream (text/html) from {URL}"),
+        (
+            200,
+            {"content-type": "application/xhtml+xml"},
+            f"not a stream (application/xhtml+xml) from {URL}",
+        ),
+        (200, {"content-type": "Text/Plain"}, f"not a stream (text/plain) from {URL}"),
+        (200, {"content-type": "text/html, text/plain"}, f"not a stream (text/plain) from {URL}"),
+        (200, {}, f"not a stream (no content type) from {URL}"),
+        (200, {"content-type": ""}, f"not a stream (no content type) from {URL}"),
+        (206, {"content-type": "text/plain"}, f"not a stream (HTTP 206, text/plain) from {URL}"),
         (101, {}, f"HTTP 101 (no content type) from {URL}"),
         (404, {"content-type": "text/html;charset=utf-8"}, f"HTTP 404 (text/html) from {URL}"),
         (404, {"content-type": "text/html, a/b"}, f"HTTP 404 (a/b) from {URL}"),

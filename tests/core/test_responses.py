@@ -203,9 +203,9 @@ def test_media_type_chooses_the_decoder(opener: Opener, server: Server) -> None:
     ("path", "start", "words"),
     [
         ("/missing", "HTTP 404 (text/html)", "no such page"),
-        ("/page", "not a stream: an HTML page", "Welcome"),
-        ("/untyped", "not a stream: a response without a content type", "data: a data: b"),
-        ("/empty", "not a stream: application/json", "empty body"),
+        ("/page", "not a stream (text/html)", "Welcome"),
+        ("/untyped", "not a stream (no content type)", "data: a data: b"),
+        ("/empty", "not a stream (application/json)", "empty body"),
     ],
 )
 def test_response_that_is_no_stream_is_an_error(

@@ -27,6 +27,9 @@ PUBLIC = {
     "decode",
     "adecode",
     "AsyncItems",
+    # files
+    "LineRange",
+    "line_ranges",
     # encoders
     "encode_event",
     "encode_comment",

@@ -9,11 +9,14 @@ import sys
 
 
 def start(
-    *arguments: str, stderr: int = subprocess.PIPE, closed: int | None = None
+    *arguments: str,
+    stdin: int = subprocess.PIPE,
+    stderr: int = subprocess.PIPE,
+    closed: int | None = None,
 ) -> subprocess.Popen[bytes]:
     """Start the command line as a process of its own, with pipes, heeding Ctrl-C.
 
-    stderr: a descriptor in place of a pipe.
+    stdin, stderr: a descriptor in place of a pipe, or subprocess.DEVNULL.
     closed: the number of a standard stream to close.
     """
 
@@ -24,7 +27,7 @@ def start(
 
     return subprocess.Popen(
         [sys.executable, "-m", "sseparse", *arguments],
-        stdin=subprocess.PIPE,
+        stdin=stdin,
         stdout=subprocess.PIPE,
         stderr=stderr,
         preexec_fn=prepare,

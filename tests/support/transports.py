@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,8 @@ import pytest
 from sseparse.transports import Transport
 from sseparse.transports.aiohttp import AiohttpTransport
 from sseparse.transports.httpx2 import HTTPX2Transport
+from sseparse.transports.sync_httpx2 import SyncHTTPX2Transport
+from tests.support.threads import Threaded
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,12 @@ def _aiohttp_session(
     return aiohttp.ClientSession(headers=fields, timeout=aiohttp.ClientTimeout(total=timeout))
 
 
+@asynccontextmanager
+async def _sync_client(**options: Any) -> AsyncIterator[httpx2.Client]:
+    with httpx2.Client(trust_env=False, **options) as client:
+        yield client
+
+
 LIBRARIES = {
     "httpx2": Library(
         HTTPX2Transport,
@@ -73,6 +82,15 @@ LIBRARIES = {
         aiohttp.ClientSession,
         loops=("asyncio",),
         reads_ahead=True,
+    ),
+    # That for threads, driven by a loop.
+    "sync-httpx2": Library(
+        lambda *args, **options: Threaded(SyncHTTPX2Transport(*args, **options)),
+        "client",
+        _sync_client,
+        lambda client: client.is_closed,
+        httpx2.Client,
+        loops=("asyncio",),
     ),
 }
 

@@ -18,7 +18,7 @@ from anyio.abc import SocketStream
 
 from sseparse import UnexpectedResponse
 from sseparse.client import EventSource
-from sseparse.transports import Request, Response, Transport
+from sseparse.transports import CertificateError, Request, Response, Transport
 from sseparse.transports._content import UnsupportedEncoding
 from sseparse_backends import DarkAI, stream
 from tests.support.encodings import ENCODINGS, Encode
@@ -44,6 +44,7 @@ from tests.support.servers import (
     until_client_leaves,
 )
 from tests.support.transports import HTTP_TRANSPORTS, Library
+from tests.transports.test_httptools import over_tls
 
 pytestmark = [
     pytest.mark.anyio,
@@ -881,6 +882,19 @@ async def test_event_source_reconnects_and_resumes(transport: Transport) -> None
     assert b"last-event-id: 1\r\n" in server.requests[1].lower()
 
 
+async def test_certificate_that_does_not_verify_is_final(transport: Transport) -> None:
+    async with serve(over_tls(answer(OK))) as server:
+        url = server.url.replace("http:", "https:")
+        async with EventSource(url, transport=transport) as source:
+            with pytest.raises(CertificateError, match=f"^{url}: .*certificate"):
+                await anext(source)
+        reply = stream(DarkAI(api_endpoint=url), "Hello", transport=transport, retries=5)
+        with pytest.raises(CertificateError):
+            async with reply:
+                pass
+        assert server.connections == 2
+
+
 async def test_last_of_two_content_types_counts(transport: Transport) -> None:
     stream_last = head(200, "content-type: text/event-stream", CLOSING, content_type="text/html")
     async with (
@@ -893,7 +907,7 @@ async def test_last_of_two_content_types_counts(transport: Transport) -> None:
         async with EventSource(server.url, transport=transport) as source:
             with pytest.raises(UnexpectedResponse) as caught:
                 await anext(source)
-        assert str(caught.value) == f"not an event stream: an HTML page from {server.url}: Sign in"
+        assert str(caught.value) == f"not an event stream (text/html) from {server.url}: Sign in"
 
 
 async def test_event_source_needs_a_content_type(transport: Transport) -> None:
@@ -901,7 +915,9 @@ async def test_event_source_needs_a_content_type(transport: Transport) -> None:
         serve(answer(b"HTTP/1.1 200 OK\r\n\r\ndata: a\n\n")) as server,
         EventSource(server.url, transport=transport) as source,
     ):
-        with pytest.raises(UnexpectedResponse, match="a response without a content type from"):
+        with pytest.raises(
+            UnexpectedResponse, match=r"not an event stream \(no content type\) from"
+        ):
             await anext(source)
 
 

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, cast
 
 import anyio
 import httpx
 import httpx2
 import pytest
+from anyio.abc import SocketStream
 
 from sseparse.transports import Request
+from sseparse.transports._httpx2 import ssl_context
 from sseparse.transports.httpx2 import HTTPX2Transport
 from tests.support.servers import (
     CHUNKED,
     CLOSING,
+    LAST_CHUNK,
     OK,
+    Server,
     answer,
     chunk,
     head,
+    read_request,
     receive_all,
     serve,
     until_client_leaves,
@@ -145,3 +151,90 @@ async def test_closing_a_body_of_which_more_has_arrived_leaves_nothing() -> None
         assert await response.receive() == b"x"
         await response.aclose()
         await server.until_open(0)
+
+
+async def test_an_open_transport_has_one_client_without_a_limit_of_connections() -> None:
+    everybody = anyio.Event()
+
+    async def wait(_: SocketStream) -> None:
+        if server.open == 120:
+            everybody.set()
+        await everybody.wait()
+
+    async def ask() -> None:
+        response = await transport.send(Request("GET", server.url))
+        assert await receive_all(response) == b""
+
+    with anyio.fail_after(60):
+        async with (
+            serve(answer(wait, head(200, "content-length: 0", CLOSING))) as server,
+            HTTPX2Transport(trust_env=False) as transport,
+        ):
+            assert transport.keeps_connections
+            async with anyio.create_task_group() as tasks:
+                for _ in range(120):
+                    tasks.start_soon(ask)
+
+
+async def test_an_open_transport_uses_a_connection_again_and_closes_it_at_the_end() -> None:
+    async def answer_all(connection: SocketStream, _: Server) -> None:
+        while True:
+            await read_request(connection)
+            await connection.send(head(200, "transfer-encoding: chunked") + LAST_CHUNK)
+
+    async with serve(answer_all) as server:
+        async with HTTPX2Transport(trust_env=False) as transport:
+            for _ in range(3):
+                response = await transport.send(Request("GET", server.url))
+                assert await receive_all(response) == b""
+            assert (server.connections, server.open) == (1, 1)
+        await server.until_open(0)
+        with pytest.raises(RuntimeError, match="closed"):
+            await transport.send(Request("GET", server.url))
+
+
+async def test_many_requests_in_flight_share_a_few_clients() -> None:
+    number = 100
+    async with (
+        serve(answer(OK, until_client_leaves)) as server,
+        HTTPX2Transport(trust_env=False) as transport,
+    ):
+        responses = [await transport.send(Request("GET", server.url)) for _ in range(number)]
+        assert server.open == number
+        assert transport._shared is not None
+        assert [shared.in_flight for shared in transport._shared] == [32, 32, 32, 4]
+        for response in responses:
+            await response.aclose()
+            await response.aclose()
+        assert [shared.in_flight for shared in transport._shared] == [0] * 4
+        await server.until_open(0)
+        with pytest.raises(ConnectionError):
+            await transport.send(Request("GET", "http://127.0.0.1:1/"))
+        assert [shared.in_flight for shared in transport._shared] == [0] * 4
+
+
+async def test_a_transport_is_opened_once_and_never_with_a_client() -> None:
+    async with httpx2.AsyncClient() as client:
+        with pytest.raises(RuntimeError, match="no client, and must be opened once"):
+            await HTTPX2Transport(client).__aenter__()
+    async with HTTPX2Transport() as transport:
+        with pytest.raises(RuntimeError, match="opened once"):
+            await transport.__aenter__()
+
+
+async def test_client_and_tls_together_are_a_value_error() -> None:
+    async with httpx2.AsyncClient() as client:
+        with pytest.raises(ValueError, match=r"^tls must be None with a client, which has its own"):
+            HTTPX2Transport(client, tls=ssl.create_default_context())
+    with pytest.raises(TypeError, match=r"^tls must be an ssl\.SSLContext, got bool"):
+        HTTPX2Transport(tls=cast("Any", True))
+
+
+async def test_certificates_of_the_environment_that_cannot_be_used_are_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", "/nowhere")
+    ssl_context.cache_clear()
+    with pytest.raises(ValueError, match="SSL_CERT_FILE and SSL_CERT_DIR must name certificates"):
+        ssl_context(True)
+    ssl_context.cache_clear()

@@ -141,3 +141,33 @@ def test_response_of_the_wrong_type_is_a_type_error(response: Any) -> None:
 def test_argument_of_the_wrong_type_is_named(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(TypeError, match=message):
         MemoryResponse(**fields)
+
+
+# For threads
+
+
+def test_script_is_played_to_a_thread_too() -> None:
+    transport = MemoryTransport(MemoryResponse([b"a", 0.001, b"b", ConnectionError("cut")]))
+    response = transport.prepare(REQUEST)
+    assert transport.requests == []
+    with pytest.raises(ConnectionError, match="closed"):
+        response.receive()
+    response.start(None)
+    assert (response.status, response.headers) == (200, {"content-type": "text/event-stream"})
+    assert [response.receive(), response.receive()] == [b"a", b"b"]
+    with pytest.raises(ConnectionError, match="cut"):
+        response.receive()
+    assert response.receive() == b""
+    assert (transport.requests, transport.open) == ([REQUEST], 1)
+    for _ in range(2):
+        response.close()
+        assert transport.open == 0
+
+
+def test_abort_ends_a_pause() -> None:
+    response = MemoryTransport(MemoryResponse([math.inf])).prepare(REQUEST)
+    response.start(None)
+    response.abort()
+    with pytest.raises(ConnectionError, match="aborted"):
+        response.receive()
+    response.close()

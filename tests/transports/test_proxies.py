@@ -15,7 +15,7 @@ import httpx2
 import pytest
 from anyio.abc import SocketStream
 
-from sseparse.transports import Request, Transport
+from sseparse.transports import CertificateError, Request, Transport
 from sseparse.transports.aiohttp import AiohttpTransport
 from sseparse.transports.httpx2 import HTTPX2Transport
 from tests.support.servers import (
@@ -288,6 +288,7 @@ async def test_tls_of_the_target_is_no_failure_of_the_proxy(through: Open) -> No
         target = f"127.0.0.1:{server.port}"
         error = await failure(through, f"http://127.0.0.1:{proxy.port}", target=target)
     assert str(error).startswith(f"https://{target}/events: [SSL: CERTIFICATE_VERIFY_FAILED]")
+    assert isinstance(error, CertificateError)
 
 
 @ways(*ALL)

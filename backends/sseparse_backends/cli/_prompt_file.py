@@ -1,0 +1,160 @@
+"""The prompts of a file, JSON lines or CSV, checked before the first is sent."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Iterator
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import msgspec
+
+from sseparse_backends._ids import IDTable
+from sseparse_backends._prompts import prompt_id
+
+# A number of a line, the ID for a prompt without one, and the prompt or why it is invalid.
+_Line: TypeAlias = tuple[int, int, dict[str, Any] | Exception]
+
+_CHUNK = 1024 * 1024
+
+# csv takes fields of up to 128 KiB otherwise.
+_MAX_FIELD = 2**31 - 1
+
+
+class PromptFile:
+    """The valid prompts of a file: an iterable that reads the file each time.
+
+    path: the file. It must not change meanwhile.
+    column: the column of a CSV file that has the prompts, or None for JSON lines. Without an "id",
+        the ID of a prompt is the number of its row, without the head, or of its line.
+    check: raises TypeError or ValueError for a prompt that cannot be sent.
+    system: the system prompt of all prompts without one, or None.
+    skip_invalid: leave out lines without a valid prompt.
+
+    Raises ValueError, naming the line, for an invalid prompt or an ID that repeats.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        column: str | None,
+        check: Callable[[dict[str, Any]], object],
+        *,
+        system: str | None = None,
+        skip_invalid: bool = False,
+    ) -> None:
+        # The IDs of the prompts, and the number of lines left out.
+        self.ids: IDTable = IDTable()
+        self.skipped: int = 0
+        # Whether a prompt has the number of its line for an ID.
+        self.is_numbered: bool = False
+        self._path = path
+        self._column = column
+        self._system = system
+        try:
+            self._check(check, skip_invalid)
+        except BaseException:
+            self.close()
+            raise
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        for number, default, prompt in self._lines():
+            if isinstance(prompt, dict):
+                identity = prompt.get("id", default)
+                if self.ids.line(identity) == number:
+                    yield {**prompt, "id": identity}
+
+    def fingerprint(self, size: int | None = None) -> str:
+        """Return the number and the hash of the file's first `size` bytes, by default of all."""
+        hashed, left = sha256(), self._path.stat().st_size if size is None else size
+        read = 0
+        with self._path.open("rb") as file:
+            while data := file.read(min(left - read, _CHUNK)):
+                hashed.update(data)
+                read += len(data)
+        return f"{read} {hashed.hexdigest()}"
+
+    def close(self) -> None:
+        """Delete the table of IDs."""
+        self.ids.close()
+
+    def _check(self, check: Callable[[dict[str, Any]], object], skip_invalid: bool) -> None:
+        for number, default, prompt in self._lines():
+            try:
+                if isinstance(prompt, Exception):
+                    raise prompt
+                identity = prompt_id(prompt, default)
+                check(prompt)
+                self.is_numbered |= "id" not in prompt
+            except (TypeError, ValueError) as error:
+                if not skip_invalid:
+                    raise ValueError(f"line {number} of {self._path}: {error}") from error
+                self.skipped += 1
+                continue
+            if (other := self.ids.add(identity, number)) is not None:
+                raise ValueError(
+                    f"the IDs of prompts must be unique, got {identity!r} on the lines {other} and "
+                    f"{number} of {self._path}"
+                )
+
+    def _lines(self) -> Iterator[_Line]:
+        column, system = self._column, self._system
+        lines = _json_lines(self._path) if column is None else _rows(self._path, column)
+        if system is None:
+            return lines
+        return (
+            (number, default, _with_system(prompt, system)) for number, default, prompt in lines
+        )
+
+
+def _with_system(prompt: dict[str, Any] | Exception, system: str) -> dict[str, Any] | Exception:
+    """Return a prompt with a system prompt, if it has none and is valid."""
+    if isinstance(prompt, Exception) or ("prompt" in prompt and "messages" in prompt):
+        return prompt  # `ask` refuses it
+    messages = prompt.get("messages", prompt.get("prompt"))
+    if isinstance(messages, str):
+        messages = [{"role": "user", "content": messages}]
+    try:
+        checked = msgspec.convert(messages, list[dict[str, Any]])
+    except msgspec.ValidationError:
+        return prompt
+    if any(message.get("role") == "system" for message in checked):
+        return prompt
+    others = {name: value for name, value in prompt.items() if name != "prompt"}
+    return {**others, "messages": [{"role": "system", "content": system}, *checked]}
+
+
+def _json_lines(path: Path) -> Iterator[_Line]:
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            if line.isspace():
+                continue
+            try:
+                prompt = json.loads(line)
+                if not isinstance(prompt, dict):
+                    raise TypeError(f"a prompt must be an object, got {line[:40]!r}")
+                yield number, number, prompt
+            except (TypeError, ValueError, RecursionError) as error:
+                yield number, number, ValueError(str(error))
+
+
+def _rows(path: Path, column: str) -> Iterator[_Line]:
+    csv.field_size_limit(_MAX_FIELD)
+    with path.open("rb") as file:
+        reader = csv.DictReader(line.decode().removeprefix("\ufeff") for line in file)
+        try:
+            names = reader.fieldnames or ()
+            if column not in names:
+                known = ", ".join(names)
+                raise ValueError(
+                    f"--column must be one of the columns of {path} ({known}), got {column}"
+                )
+            for number, row in enumerate(reader, 1):
+                prompt = {"prompt": row[column]}
+                if "id" in names:
+                    prompt["id"] = row["id"]
+                yield reader.line_num, number, prompt
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise ValueError(f"line {reader.line_num + 1} of {path}: {error}") from error
