@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 from typing import BinaryIO
 
 # Bytes of a read: in search of the end of a line, and of a range.
@@ -40,7 +41,7 @@ class LineRange:
 def line_ranges(path: str | os.PathLike[str], n: int) -> list[LineRange]:
     """Cut a file into ranges of about the same size that begin at lines.
 
-    path: a file with lines that end in LF or CRLF.
+    path: a regular file with lines that end in LF or CRLF.
     n: the number of ranges, at most. Fewer are returned where lines are long, none for an empty
         file.
 
@@ -69,13 +70,16 @@ def line_ranges(path: str | os.PathLike[str], n: int) -> list[LineRange]:
 
     On several machines, the path must be of a shared folder.
 
-    Raises TypeError and ValueError for a wrong `n`, and OSError.
+    Raises TypeError and ValueError for a wrong argument, and OSError.
     """
     if isinstance(n, bool) or not isinstance(n, int):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError(f"n must be an int, got {n!r}")
     if n < 1:
         raise ValueError(f"n must be at least 1, got {n!r}")
-    with open(path, "rb") as file:  # noqa: PTH123 - a str is a path too
+    file_path = Path(path).absolute()  # for a process in another folder
+    if file_path.exists() and not file_path.is_file():
+        raise ValueError(f"path must be of a regular file, got {path}")
+    with file_path.open("rb") as file:
         size = file.seek(0, os.SEEK_END)
         starts = [0]
         for number in range(1, n):
@@ -84,7 +88,7 @@ def line_ranges(path: str | os.PathLike[str], n: int) -> list[LineRange]:
             if cut > starts[-1]:
                 starts.append(_next_line(file, cut))
     edges = [*(start for start in starts if start < size), size]
-    return [LineRange(os.fspath(path), start, end) for start, end in pairwise(edges)]
+    return [LineRange(str(file_path), start, end) for start, end in pairwise(edges)]
 
 
 def _next_line(file: BinaryIO, offset: int) -> int:

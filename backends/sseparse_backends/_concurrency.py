@@ -25,8 +25,9 @@ class Concurrency:
         self._halvings = 0
         self._successes = 0
 
-    def start(self) -> int:
-        """Return the period of a request that is sent now, for `succeed` and `back_off`."""
+    @property
+    def period(self) -> int:
+        """The period of a request that is sent now, for `succeed` and `back_off`."""
         return self._halvings
 
     def succeed(self, period: int) -> None:

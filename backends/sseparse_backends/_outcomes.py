@@ -65,7 +65,7 @@ class Outcomes:
         # Set at the end of all tasks.
         self._stopped = anyio.Event()
         # Ends the replies. The scope of the task group would end the caller's block with them.
-        self._scope = anyio.CancelScope()
+        self._scope: anyio.CancelScope
         # Limits prompts read but not yet consumed.
         self._places = anyio.Semaphore(concurrency.limit)
         self._requests = anyio.CapacityLimiter(concurrency.limit)
@@ -80,6 +80,14 @@ class Outcomes:
     def ready(self) -> int:
         """Number of outcomes that have arrived: as many steps do not wait."""
         return len(self._ready)
+
+    def take_ready(self) -> list[Outcome]:
+        """Return the outcomes that have arrived, which no step returns then."""
+        taken = [*self._ready]
+        self._ready.clear()
+        for _ in taken:
+            self._places.release()
+        return taken
 
     def __aiter__(self) -> Outcomes:
         return self
@@ -103,6 +111,7 @@ class Outcomes:
     async def __aenter__(self) -> Outcomes:
         if self._tasks is not None:
             raise LocalProtocolError("outcomes must be opened once")
+        self._scope = anyio.CancelScope()
         await self._connections.__aenter__()
         self._tasks = anyio.create_task_group()
         await self._tasks.__aenter__()
@@ -175,7 +184,7 @@ class Outcomes:
                 # The end moves while others are told to wait longer.
                 while anyio.current_time() < self._concurrency.not_before:  # noqa: ASYNC110
                     await anyio.sleep_until(self._concurrency.not_before)
-                period = self._concurrency.start()
+                period = self._concurrency.period
                 began = min(began, anyio.current_time())
                 attempts += 1
                 first_seconds, content, error = await _receive(reply)

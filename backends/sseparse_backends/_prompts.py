@@ -52,7 +52,9 @@ def identified(prompts: Iterable[Prompt]) -> Generator[Mapping[str, Any], None, 
 def expect_prompts(prompts: object, *more: type) -> None:
     """Raise TypeError unless `prompts` is an iterable of prompts, or one of `more`."""
     kind = type(prompts)
-    if issubclass(kind, str | Mapping) or not issubclass(kind, (Iterable, *more)):
+    if issubclass(kind, (str, bytes, bytearray, Mapping)) or not issubclass(
+        kind, (Iterable, *more)
+    ):
         raise TypeError(f"prompts must be an iterable of prompts, got {kind.__name__}")
 
 

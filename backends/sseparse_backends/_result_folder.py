@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from ._files import replacing
 from ._ids import ID, IDTable
 from ._results import ResultLog, read_records
 
@@ -30,13 +31,13 @@ class ResultFolder:
 
     A line that a crash has torn, or that is being written, does not count.
 
-    Raises OSError, and ValueError for a file `*.jsonl` that is not a log.
+    Raises OSError, and ValueError for a URL and for a file `*.jsonl` that is not a log.
     """
 
     def __init__(
         self, path: str | os.PathLike[str], prefix: str = "", *, retry_failed: bool = False
     ) -> None:
-        self.path: Path = Path(path)
+        self.path: Path = folder_path(path)
         self.path.mkdir(parents=True, exist_ok=True)
         self.ids: IDTable = IDTable()
         self._prefix = prefix
@@ -67,9 +68,8 @@ class ResultFolder:
         text = json.dumps(prompt, sort_keys=True, default=repr)
         mark: list[ID] = [prompt["id"], sha256(text.encode()).hexdigest()]
         if self._first is None:
-            temporary = self.path / f"{_FIRST}.{uuid4().hex}"
-            temporary.write_text(json.dumps(mark), "utf-8")
-            temporary.replace(self.path / _FIRST)
+            with replacing(self.path / _FIRST) as file:
+                file.write(json.dumps(mark).encode())
             self._first = mark
         elif self._first != mark:
             raise ValueError(
@@ -116,39 +116,53 @@ class ResultFolder:
         self.close()
 
 
+def folder_path(folder: str | os.PathLike[str]) -> Path:
+    """Return the path of a folder of logs. Raises ValueError for a URL."""
+    if "://" in os.fspath(folder):
+        raise ValueError(f"folder must be on a file system that can append, got {folder}")
+    return Path(folder)
+
+
 def merge(folder: str | os.PathLike[str], output: str | os.PathLike[str]) -> int:
     """Write the outcomes of a folder to a file, one for each ID, and return the number of errors.
 
     folder: of logs, as the faces for clusters write them.
-    output: a file of JSON lines, as `sseparse batch` writes it. It is replaced atomically; a link
-        is followed.
+    output: a file of JSON lines, as `sseparse batch` writes it. If it exists, it must be one too,
+        and is replaced atomically; a link is followed.
 
     Of several outcomes of an ID, the first that is no error is taken, or else the first.
 
-    Raises OSError, and ValueError for a file `*.jsonl` in the folder that is not a log.
+    Raises OSError; and ValueError, with the output as it was, for a folder without logs, a file
+    `*.jsonl` in it that is not a log, and an output that has other lines.
     """
     target = Path(os.path.realpath(output))
     if target.resolve().parent == Path(folder).resolve():
         raise ValueError(f"output must be outside of the folder of logs, got {output}")
-    if not Path(folder).is_dir():
-        raise ValueError(f"folder must be a folder of logs, got {folder}")
-    temporary = target.with_name(f"{target.name}.{uuid4().hex}.new")
-    written, failed = IDTable(), 0
     logs = sorted(Path(folder).glob("*.jsonl"))
-    try:
-        with temporary.open("wb") as file:
-            for errors_too in (False, True):
-                for log in logs:
-                    for line, record in read_records(log):
-                        if record["error"] is not None and not errors_too:
-                            continue
-                        if written.add(record["id"], 0) is None:
-                            file.write(line)
-                            failed += record["error"] is not None
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
-        written.close()
+    if not logs:
+        raise ValueError(f"folder must be a folder of logs, got {folder}")
+    _expect_outcomes(target)
+    failed = 0
+    with closing(IDTable()) as written, replacing(target) as file:
+        for errors_too in (False, True):
+            for log in logs:
+                for line, record in read_records(log):
+                    if record["error"] is not None and not errors_too:
+                        continue
+                    if written.add(record["id"], 0) is None:
+                        file.write(line)
+                        failed += record["error"] is not None
     return failed
+
+
+def _expect_outcomes(output: Path) -> None:
+    """Raise ValueError unless a file of outcomes may take the place of `output`."""
+    try:
+        if output.exists() and not output.is_file():
+            raise ValueError("it is not a regular file")
+        if output.exists():
+            next(read_records(output), None)
+    except ValueError as error:
+        raise ValueError(
+            f"output must be a file of outcomes, or a new one, got {output}: {error}"
+        ) from error

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -15,6 +14,7 @@ from typing import Any, BinaryIO
 from sseparse import encode_json_line
 
 from ._contract import Finish, ToolCall, Usage
+from ._files import replacing, sync_names
 from ._ids import ID, IDTable
 
 if sys.platform == "win32":  # pragma: no cover
@@ -90,8 +90,8 @@ class ResultLog:
     off when the next line is appended. A power cut loses at most the lines since `sync`. The
     lock is on the file `path` + ".lock", which stays there.
 
-    Raises BlockingIOError if another process has the log, and ValueError, without a change to the
-    file, unless it holds lines of a log with unique IDs.
+    Raises BlockingIOError if the log is open elsewhere, in this process or another; OSError; and
+    ValueError, without a change to the file, unless it holds lines of a log with unique IDs.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, lock: bool = True) -> None:
@@ -100,6 +100,8 @@ class ResultLog:
         self.unsynced: int = 0
         if self.path.exists() and not self.path.is_file():
             raise ValueError(f"the log must be a regular file, got {path}")
+        if not self.path.parent.is_dir():
+            raise ValueError(f"the folder of the log must exist, got {path}")
         with ExitStack() as stack:
             if lock:
                 # Not a lock on the log itself: on Windows, nobody else could read it then.
@@ -108,18 +110,21 @@ class ResultLog:
                 try:
                     _lock(self._lock_file)
                 except BlockingIOError as error:
-                    raise BlockingIOError(f"another process writes to {path}") from error
+                    raise BlockingIOError(f"{path} is open elsewhere, for another run") from error
             self._open()
             stack.callback(self._close)
+            sync_names(self.path.parent)
             self._read()
             self._stack = stack.pop_all()
 
     def append(self, outcome: Outcome) -> None:
         """Write `outcome` to the file.
 
-        Raises ValueError for an ID that is in the log, and OSError, for a full disk for example.
-        Whatever it raises, the file ends with a whole line.
+        Raises ValueError for an ID that is in the log and for a closed log, and OSError, for a
+        full disk for example. Whatever it raises, the file ends with a whole line.
         """
+        if self._file.closed:
+            raise ValueError(f"the log must be open, got {self.path}, which was closed")
         line = encode_json_line(outcome.record())
         if (other := self.ids.line(outcome.id)) is not None:
             raise ValueError(f"id must be new to the log, got {outcome.id!r}, as on line {other}")
@@ -129,8 +134,10 @@ class ResultLog:
             rest = memoryview(line)
             while rest:
                 rest = rest[self._file.write(rest) :]
-        except BaseException:
+        except BaseException as failure:
             self._file.truncate(self._end)
+            if isinstance(failure, OSError):
+                failure.filename = str(self.path)
             raise
         self._add(line, outcome.id, outcome.error is not None)
         self.unsynced += 1
@@ -159,26 +166,21 @@ class ResultLog:
 
     def drop_failed(self) -> None:
         """Remove the errors, so that their prompts are missing. The file is replaced atomically."""
-        temporary = self._beside(".new")
-        try:
-            with temporary.open("wb") as file:
-                for line, record in read_records(self.path):
-                    if record["error"] is None:
-                        file.write(line)
-                file.flush()
-                os.fsync(file.fileno())
-            shutil.copymode(self.path, temporary)
+        if not self.failed:
+            return
+        with replacing(self.path) as file:
+            for line, record in read_records(self.path):
+                if record["error"] is None:
+                    file.write(line)
             self._close()  # Windows replaces no open file
-            temporary.replace(self.path)
-        finally:
-            temporary.unlink(missing_ok=True)
         self._open()
         self._read()
 
     def close(self) -> None:
         """Sync, close the file and release the lock."""
         with self._stack:
-            self.sync()
+            if not self._file.closed:
+                self.sync()
 
     def __enter__(self) -> ResultLog:
         return self

@@ -55,8 +55,8 @@ def complete(
 
     prompts: each is a str, the messages of a conversation, or a mapping. A mapping has "prompt" (a
         str) or "messages"; an "id" (a str or an int; default: the position in `prompts`, from 0);
-        and options, which come before those of this call. Prompts are read one by one, each when
-        its request can be sent soon.
+        and options, which come before those of this call. IDs are not compared. Prompts are read
+        one by one, each when its request can be sent soon.
     concurrency: limit of requests in flight, and their number at the start. Also bounds memory:
         at most this many outcomes are in progress or waiting for the caller.
     min_concurrency: requests in flight at least, however busy the service is. Default: 1.
@@ -140,12 +140,14 @@ async def complete_part(
     options: as for `complete`.
 
     A killed process loses at most `concurrency` paid replies. The log is synced before each wait,
-    and after 100 lines.
+    and after 100 lines. Whatever ends the call, replies that have arrived are in the log.
 
     Raises what `complete`, `ResultLog.append` and `prompts` raise; and the
     second 401 or CertificateError without a reply between them. Neither is logged.
     """
     expect_prompts(prompts)
+    if not isinstance(log, ResultLog):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise TypeError(f"log must be a ResultLog, got {log!r}")
     # The outcome with an error that every prompt would have, until another one has none.
     suspect: Outcome | None = None
 
@@ -158,19 +160,30 @@ async def complete_part(
         if on_outcome is not None:
             on_outcome(outcome)
 
+    def judge(outcome: Outcome) -> None:
+        """Add an outcome, unless it is suspect. Raises the error of a second one that is."""
+        nonlocal suspect
+        if outcome.error is not None and _may_fail_all(outcome.error):
+            if suspect is not None:
+                raise outcome.error
+            suspect = outcome
+            return
+        add(outcome)
+        if suspect is not None and outcome.error is None:
+            add(suspect)
+            suspect = None
+
     async with complete(backend, _missing(prompts, log), **options) as outcomes:
-        async for outcome in outcomes:
-            if outcome.error is not None and _may_fail_all(outcome.error):
-                if suspect is not None:
-                    raise outcome.error
-                suspect = outcome
-                continue
-            add(outcome)
-            if suspect is not None and outcome.error is None:
-                add(suspect)
-                suspect = None
-            if not outcomes.ready or log.unsynced >= _BURST:
-                await to_thread.run_sync(log.sync)
+        try:
+            async for outcome in outcomes:
+                judge(outcome)
+                if not outcomes.ready or log.unsynced >= _BURST:
+                    await to_thread.run_sync(log.sync)
+        finally:
+            # They are paid.
+            for outcome in outcomes.take_ready():
+                if outcome.error is None:
+                    add(outcome)
     if suspect is not None and suspect.error is not None:
         raise suspect.error
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 from ._contract import Backend
 from ._parts import begin_run, end_run, parts, run_part
 from ._prompts import Prompt, expect_count, expect_prompts
-from ._result_folder import ResultFolder, merge
+from ._result_folder import ResultFolder, folder_path, merge
 
 try:
     from distributed import Client, as_completed
@@ -35,7 +34,7 @@ def complete(
     retry_failed: bool = False,
     **options: Any,
 ) -> int:
-    """Complete the prompts whose outcomes are not in the folder, and return their number.
+    """Complete the prompts whose outcomes are not in the folder, and return how many were missing.
 
         from distributed import Client
         from sseparse_backends.dask import complete, merge
@@ -70,7 +69,7 @@ def complete(
     kind: Any = Client
     if not isinstance(cluster, kind) or cluster.asynchronous:
         raise TypeError(f"client must be a Client that is not asynchronous, got {client!r}")
-    path = Path(folder).absolute()
+    path = folder_path(folder).absolute()
     completed = 0
     running: Any = as_completed(loop=cluster.loop)  # type: ignore[no-untyped-call]
     # Before the logs are read: otherwise an earlier run goes on to write what this one asks for.

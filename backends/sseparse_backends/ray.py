@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -35,8 +36,9 @@ class Complete:
         )
         replies.write_json("/shared/replies")
 
-    backend, folder, retry_failed, options: as for sseparse_backends.dask.complete. Each actor has
-        up to `concurrency` of the options in flight.
+    backend, folder, retry_failed, options: as for sseparse_backends.dask.complete, but for the
+        folder, which must be an absolute path. Each actor has up to `concurrency` of the options
+        in flight.
     id, prompt: the columns with the ID, a str or an int, and with the prompt, a str or messages.
         IDs must be unique: of two rows with one ID in different batches, the second gets the reply
         to the first.
@@ -59,6 +61,11 @@ class Complete:
         retry_failed: bool = False,
         **options: Any,
     ) -> None:
+        if not Path(folder).is_absolute():
+            raise ValueError(
+                f"folder must be an absolute path, since each actor is in a folder of its own, "
+                f"got {folder}"
+            )
         self._backend = backend
         self._log: ResultLog | None = None
         self._folder = ResultFolder(folder, retry_failed=retry_failed)

@@ -87,8 +87,9 @@ class HTTPX2Transport:
 
     async def __aexit__(self, *exception: object) -> None:
         self._is_closed = True
-        for shared in self._shared or ():
-            await _close(shared.client)
+        async with anyio.create_task_group() as tasks:
+            for shared in self._shared or ():
+                tasks.start_soon(_close, shared.client)
 
     def _shared_client(self, all_shared: list[_SharedClient]) -> _SharedClient:
         for shared in all_shared:

@@ -6,6 +6,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -372,17 +373,23 @@ async def test_a_busy_service_gets_half_as_many_requests_at_a_time(
 
 
 async def test_retry_after_holds_everybody_back() -> None:
+    gate = anyio.Event()
+    refused = [busy(retry_after_ms="60"), complete_reply("")]
     service = Service(
-        lambda prompt: (
-            [busy(retry_after_ms="60"), complete_reply("")]
-            if prompt == "0"
-            else [complete_reply("")]
-        )
+        lambda prompt: refused if prompt == "0" else [complete_reply("")], {"1": gate, "2": gate}
     )
-    found = await all_of(ask(service, map(str, range(20)), concurrency=1))
-    assert [outcome.error for outcome in found] == [None] * 20
-    refused, *later = [time for _, time in service.sent]
-    assert min(later) >= refused + 0.06
+    prompts = map(str, range(20))
+    async with ask(service, prompts, concurrency=3) as outcomes, anyio.create_task_group() as tasks:
+
+        async def take_all() -> None:
+            assert [outcome.error async for outcome in outcomes] == [None] * 20
+
+        tasks.start_soon(take_all)
+        while len(service.sent) < 3:
+            await anyio.lowlevel.checkpoint()
+        gate.set()
+    first, *later = [time for _, time in service.sent]
+    assert min(later[2:]) >= first + 0.06
 
 
 async def test_a_longer_retry_after_moves_the_end_of_the_hold() -> None:
@@ -591,6 +598,55 @@ async def test_an_error_that_one_prompt_has_is_its_outcome(tmp_path: Path) -> No
         assert (len(log.ids), log.failed) == (40, 1)
 
 
+async def test_replies_that_are_here_are_in_the_log_whatever_ends_a_part(tmp_path: Path) -> None:
+    gate = anyio.Event()
+    service = Service(
+        lambda prompt: [busy(401)] if prompt in "01" else [complete_reply("whole")],
+        dict.fromkeys(map(str, range(8)), gate),
+    )
+    with ResultLog(tmp_path / "log") as log:
+        async with anyio.create_task_group() as tasks:
+
+            async def run_part() -> None:
+                with suppress(UnexpectedResponse):  # unless a reply came between the two
+                    await complete_part(CHATTER, map(str, range(8)), log, transport=service)
+
+            tasks.start_soon(run_part)
+            while len(service.sent) < 8:
+                await anyio.lowlevel.checkpoint()
+            gate.set()
+        assert {*log.ids} >= {2, 3, 4, 5, 6, 7}
+
+
+async def test_replies_that_are_here_when_a_part_is_cancelled_are_in_the_log(
+    tmp_path: Path,
+) -> None:
+    service = Service(lambda prompt: [busy(400) if prompt == "3" else complete_reply("whole")])
+    with ResultLog(tmp_path / "log") as log, anyio.CancelScope() as scope:
+
+        def cancel_once_more_are_here(outcome: Outcome) -> None:
+            scope.cancel()
+
+        await complete_part(
+            CHATTER,
+            map(str, range(8)),
+            log,
+            on_outcome=cancel_once_more_are_here,
+            transport=service,
+        )
+    with ResultLog(tmp_path / "log") as log:
+        arrived = len(log.ids)
+        assert (1 <= arrived <= 7, log.failed) == (True, 0)
+        await complete_part(CHATTER, map(str, range(8)), log, transport=service)
+        assert len(log.ids) == 8
+
+
+async def test_log_of_a_part_must_be_one() -> None:
+    log: Any = "replies.jsonl"
+    with pytest.raises(TypeError, match=r"^log must be a ResultLog, got 'replies.jsonl'$"):
+        await complete_part(CHATTER, ["Hello"], log, transport=Service())
+
+
 @pytest.mark.parametrize("prompts", ["Hello", {"prompt": "Hello"}, 7])
 async def test_a_part_is_an_iterable_of_prompts(tmp_path: Path, prompts: Any) -> None:
     with (
@@ -727,7 +783,7 @@ async def test_arguments_are_checked_at_once(
         ask(Service(), ["Hello"], **options)
 
 
-@pytest.mark.parametrize("prompts", ["Hello", {"prompt": "Hello"}, 7])
+@pytest.mark.parametrize("prompts", ["Hello", b"Hello", {"prompt": "Hello"}, 7])
 async def test_one_prompt_alone_is_no_iterable_of_prompts(prompts: Any) -> None:
     kind = type(prompts).__name__
     with pytest.raises(TypeError, match=f"^prompts must be an iterable of prompts, got {kind}$"):

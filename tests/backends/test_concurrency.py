@@ -24,7 +24,7 @@ def after(most: int, least: int, *steps: str) -> list[int]:
     for step in steps:
         kind, _, times = step.partition("*")
         for _ in range(int(times or 1)):
-            period = limits.start()
+            period = limits.period
             limits.succeed(period) if kind == "ok" else limits.back_off(period)
         seen.append(limits.limit)
     return seen
@@ -53,9 +53,9 @@ def test_busy_halves_the_limit_and_a_round_of_successes_adds_one(
 
 def test_requests_that_were_in_flight_together_halve_the_limit_once() -> None:
     limits = Concurrency(16)
-    burst = [limits.start() for _ in range(16)]
+    burst = [limits.period for _ in range(16)]
     limits.back_off(burst[0])
-    later = limits.start()
+    later = limits.period
     for period in burst[1:]:
         limits.back_off(period)
     assert limits.limit == 8
@@ -65,7 +65,7 @@ def test_requests_that_were_in_flight_together_halve_the_limit_once() -> None:
 
 def test_successes_under_an_older_limit_do_not_count() -> None:
     limits = Concurrency(4)
-    burst = [limits.start() for _ in range(4)]
+    burst = [limits.period for _ in range(4)]
     limits.back_off(burst[0])
     for period in burst[1:]:
         limits.succeed(period)
@@ -90,9 +90,9 @@ def test_the_limit_stays_within_its_bounds(
 ) -> None:
     most = least + more
     limits = Concurrency(most, least)
-    flying = [limits.start()]
+    flying = [limits.period]
     for busy, number in ends:
-        flying += [limits.start() for _ in range(number)]
-        period = flying.pop(0) if flying else limits.start()
+        flying += [limits.period for _ in range(number)]
+        period = flying.pop(0) if flying else limits.period
         limits.back_off(period) if busy else limits.succeed(period)
         assert least <= limits.limit <= most

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import json
+import os
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
+import anyio
 import pytest
 
 from sseparse import UnexpectedResponse
 from sseparse_backends._parts import begin_run, end_run, parts, run_part
 from sseparse_backends._result_folder import ResultFolder
-from sseparse_backends.batch import Outcome, Prompt, ResultLog, merge
+from sseparse_backends.batch import Outcome, Prompt, ResultLog, complete, merge
 from sseparse_backends.ray import Complete
 from tests.support.cluster import CountingService, counting_service, texts
-from tests.support.services import refusal
+from tests.support.servers import CHATTER
+from tests.support.services import Service, refusal
 
 ERROR = ConnectionError("lost")
 
@@ -69,8 +72,25 @@ def test_torn_line_is_left_out_and_another_file_is_refused(tmp_path: Path) -> No
 def test_folder_and_output_must_be_apart_and_the_folder_exist(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"^output must be outside of the folder of logs, got"):
         merge(tmp_path, tmp_path / "replies.jsonl")
-    with pytest.raises(ValueError, match=r"^folder must be a folder of logs, got .*nothing"):
-        merge(tmp_path / "nothing", tmp_path / "replies.jsonl")
+    (tmp_path / "empty").mkdir()
+    write(tmp_path / "replies.jsonl", Outcome(1, "a"))
+    for folder in ("nothing", "empty"):
+        with pytest.raises(ValueError, match=f"^folder must be a folder of logs, got .*{folder}"):
+            merge(tmp_path / folder, tmp_path / "replies.jsonl")
+    assert texts(tmp_path / "replies.jsonl") == {1: "a"}
+
+
+@pytest.mark.parametrize("text", [b'{"id": 1, "prompt": "a"}\n', b"notes\n", b"PK\3\4" * 99])
+def test_output_that_is_something_else_stays_as_it_is(tmp_path: Path, text: bytes) -> None:
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    write(logs / "a.jsonl", Outcome(1, "a"))
+    output = tmp_path / "prompts.jsonl"
+    output.write_bytes(text)
+    for target in (output, tmp_path / "logs" / "..", Path(os.devnull)):
+        with pytest.raises(ValueError, match=r"^output must be a file of outcomes, or a new one"):
+            merge(logs, target)
+    assert output.read_bytes() == text
 
 
 # The folder
@@ -134,6 +154,13 @@ def test_parts_have_the_prompts_that_are_missing_each_with_its_id(tmp_path: Path
         ]
         with pytest.raises(ValueError, match="got 0 at the positions 0 and 1"):
             identified(["a", {"prompt": "b", "id": 0}], folder)
+
+
+def test_folder_must_be_on_a_file_system() -> None:
+    with pytest.raises(ValueError, match=r"^folder must be on a file system .* got s3://bucket"):
+        ResultFolder("s3://bucket/run")
+    with pytest.raises(ValueError, match=r"^folder must be an absolute path, .* got logs$"):
+        Complete("ollama", "logs")
 
 
 def test_folder_of_other_prompts_is_refused(tmp_path: Path) -> None:
@@ -249,3 +276,17 @@ def test_folder_with_another_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_bytes(b'{"no": "log"}\n')
     with pytest.raises(ValueError, match=r"^the log must hold .* got line 1 of .*a\.jsonl"):
         ResultFolder(tmp_path)
+
+
+# Outside of a loop
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "trio"])
+def test_outcomes_may_be_made_before_the_loop_begins(loop: str) -> None:
+    outcomes = complete(CHATTER, ["Hello"], transport=Service())
+
+    async def take_all() -> list[str]:
+        async with outcomes:
+            return [outcome.text async for outcome in outcomes]
+
+    assert anyio.run(take_all, backend=loop) == ["re: Hello"]

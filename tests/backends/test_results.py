@@ -156,13 +156,13 @@ def test_a_folder_or_a_device_is_refused(tmp_path: Path) -> None:
     for path in (tmp_path, Path(os.devnull)):
         with pytest.raises(ValueError, match=r"^the log must be a regular file, got "):
             ResultLog(path)
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(ValueError, match=r"^the folder of the log must exist, got .*replies"):
         ResultLog(tmp_path / "no folder" / "replies.jsonl")
 
 
 def test_a_second_process_is_kept_out(path: Path) -> None:
     with ResultLog(path):
-        with pytest.raises(BlockingIOError, match=r"^another process writes to .*replies\.jsonl$"):
+        with pytest.raises(BlockingIOError, match=r"replies\.jsonl is open elsewhere, for another"):
             ResultLog(path)
         link = path.with_name("link")
         link.symlink_to(path)
@@ -244,12 +244,71 @@ def test_lines_are_counted_until_they_are_synced(
     synced: list[int] = []
     monkeypatch.setattr(os, "fsync", synced.append)
     with ResultLog(path) as log:
+        synced.clear()  # that of the new name
         log.append(COMPLETE)
         log.append(FAILED)
         assert (log.unsynced, synced) == (2, [])
         log.sync()
         assert (log.unsynced, len(synced)) == (0, 1)
     assert len(synced) == 2
+
+
+def test_names_of_new_and_replaced_files_are_synced(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(os.fstat(descriptor).st_ino))
+    folder = path.parent.stat().st_ino
+    with ResultLog(path) as log:
+        assert synced == [folder]
+        log.append(FAILED)
+        synced.clear()
+        log.drop_failed()
+        assert synced == [path.stat().st_ino, folder]
+
+
+def test_file_system_that_syncs_no_names_is_used_all_the_same(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: int) -> None:
+        raise OSError(errno.EINVAL, "Invalid argument")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    log = ResultLog(path)
+    monkeypatch.undo()
+    log.close()
+
+
+def test_log_without_errors_is_not_written_again(path: Path) -> None:
+    write(path, COMPLETE)
+    before = path.stat().st_ino
+    with ResultLog(path) as log:
+        log.drop_failed()
+    assert path.stat().st_ino == before
+
+
+def test_closed_log_takes_no_line_and_may_be_closed_again(path: Path) -> None:
+    log = ResultLog(path)
+    log.close()
+    log.close()
+    with pytest.raises(ValueError, match=r"^the log must be open, got .*, which was closed$"):
+        log.append(COMPLETE)
+    ResultLog(path).close()  # the lock is free
+
+
+def test_failed_replacement_leaves_the_log_as_it_was(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = write(path, COMPLETE, FAILED)
+
+    def fail(self: Path, target: Path) -> None:
+        raise OSError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "replace", fail)
+    with ResultLog(path) as log, pytest.raises(PermissionError):
+        log.drop_failed()
+    assert path.read_bytes() == before
+    assert not [*path.parent.glob("*.new")]
 
 
 @contextmanager
@@ -274,7 +333,7 @@ def test_a_full_disk_is_an_error_and_the_lines_stay_whole(path: Path) -> None:
         for _ in range(2):
             with full_disk(size), pytest.raises(OSError, match="too large") as caught:
                 log.append(FAILED)
-            assert caught.value.errno == errno.EFBIG
+            assert (caught.value.errno, caught.value.filename) == (errno.EFBIG, str(path))
             assert path.read_bytes() == before
 
 

@@ -110,9 +110,21 @@ def test_number_must_be_an_int(path: Path, wrong: Any) -> None:
         line_ranges(path, wrong)
 
 
-def test_file_must_exist(tmp_path: Path) -> None:
+def test_file_must_exist_and_be_a_regular_one(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         line_ranges(tmp_path / "none", 2)
+    with pytest.raises(ValueError, match=r"^path must be of a regular file, got "):
+        line_ranges(tmp_path, 2)
+
+
+def test_range_can_be_read_in_another_folder(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path.write_bytes(b"1\n")
+    monkeypatch.chdir(path.parent)
+    (part,) = line_ranges(path.name, 1)
+    monkeypatch.chdir(tmp_path)
+    assert list(part) == [b"1\n"]
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@ import asyncio
 import ctypes
 import gc
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -52,7 +53,7 @@ class _MallInfo(ctypes.Structure):
 
 
 def malloc_bytes() -> int:
-    """Return the bytes in use of malloc, thread caches included, with glibc 2.33, else 0."""
+    """Return the bytes in use of malloc, with glibc 2.33 or newer, else 0."""
     mallinfo = getattr(ctypes.CDLL(None), "mallinfo2", None)
     if mallinfo is None:
         return 0
@@ -184,7 +185,11 @@ def main() -> Iterator[int]:
         url = serving.stdout.readline().strip()
         command = [sys.executable, "-m", "tests.soak", *sys.argv[1:], "--url", url]
         command = [argument for argument in command if argument not in options.subjects]
-        processes = [subprocess.Popen([*command, name]) for name in options.subjects]
+        # What malloc keeps for each thread to use again would count as in use.
+        environment = {**os.environ, "GLIBC_TUNABLES": "glibc.malloc.tcache_count=0"}
+        processes = [
+            subprocess.Popen([*command, name], env=environment) for name in options.subjects
+        ]
         try:
             for process in processes:
                 yield process.wait()
