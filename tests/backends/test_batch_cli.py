@@ -134,7 +134,8 @@ def test_a_run_goes_on_where_one_has_ended(service: OllamaService) -> None:
     write("p.jsonl", *prompts)
     with Path("replies.jsonl").open("ab") as file:
         file.write(b'{"id": 5, "text": "to')
-    assert run(service, "p.jsonl").exit_code == 0
+    result = run(service, "p.jsonl")
+    assert (result.exit_code, "\ndone in earlier runs: 5\n" in result.stderr) == (0, True)
     assert texts() == {number: f"re: {number}" for number in range(20)}
     assert Path("replies.jsonl").read_bytes().startswith(before)
     assert service.prompts == sorted(map(str, range(20)))
@@ -150,7 +151,8 @@ def test_a_failed_prompt_is_a_line_and_status_1_until_it_is_tried_again(
     for _ in range(2):
         result = run(service, "p.jsonl", *options)
         assert result.exit_code == 1
-        assert result.stderr.endswith("Error: failed prompts: 1; use --retry-failed\n")
+        assert result.stderr.endswith("--retry-failed tries them again\n")
+        assert "Error: failed prompts: 1; replies.jsonl has their errors, " in result.stderr
         assert replies()[2]["error"]["type"] == "UnexpectedResponse"
     assert service.prompts == ["bad", "good"]
     service.answer = ollama_reply
@@ -171,7 +173,8 @@ def test_the_summary_has_counts_rates_and_a_plot(service: OllamaService) -> None
     result = run(service, write("p.jsonl", *prompts))
     assert re.match(
         r"complete: 9, failed: 1, time: 0:00:\d\d\n"
-        r"errors: UnexpectedResponse 1\n"
+        r"errors, with the first of each kind:\n"
+        r"  1 UnexpectedResponse 400: .* 400.*: busy\n"
         r"tokens: 27 in, 9 out\n"
         r"tokens a second: \d+, first token after \S+ s \(median\)\n"
         r"seconds for a reply:\n"
@@ -190,6 +193,7 @@ def test_the_summary_has_counts_rates_and_a_plot(service: OllamaService) -> None
         ("{", "line 2 of p.jsonl: Expecting property name"),
         ("[" * 100_000, "line 2 of p.jsonl: "),
         ("7", "line 2 of p.jsonl: a prompt must be an object, got b'7\\n'"),
+        ("[", "line 2 of p.jsonl: a prompt must be an object on a line, got an array"),
         ("\udcff", "line 2 of p.jsonl: "),
         ("{}", "line 2 of p.jsonl: a prompt must have either `prompt` or `messages`, got neither"),
         ('{"prompt": 7}', "line 2 of p.jsonl: `prompt` must be a str, got int"),
@@ -209,10 +213,36 @@ def test_a_bad_line_is_named_before_the_first_request(
     assert result.stderr.count("\n") == 1
     assert service.server.requests == []
     assert not Path("replies.jsonl").exists()
+    assert result.stderr.endswith("; --skip-invalid leaves it out\n")
     result = run(service, "p.jsonl", "--skip-invalid")
     assert result.exit_code == 0
-    assert result.stderr.startswith("lines without a valid prompt: 1\n")
+    assert result.stderr.startswith("lines without a valid prompt: 1\n  line 2 of p.jsonl: ")
     assert texts() == {1: "re: Hello", "x": "re: Bye"}
+
+
+def test_some_reasons_are_given_for_lines_left_out(service: OllamaService) -> None:
+    result = run(service, write("p.jsonl", *range(12), {"prompt": "Hello"}), "--skip-invalid")
+    assert result.exit_code == 0
+    first, *reasons = result.stderr.splitlines()[:6]
+    assert first == "lines without a valid prompt: 12"
+    assert [reason[:20] for reason in reasons] == [f"  line {n} of p.jsonl:" for n in range(1, 6)]
+    assert texts() == {13: "re: Hello"}
+
+
+def test_one_line_must_have_a_valid_prompt(service: OllamaService) -> None:
+    result = run(service, write("p.jsonl", *range(12)), "--skip-invalid")
+    assert result.exit_code == 2
+    words = "Error: PROMPTS must have a valid prompt, got none: line 1 of p.jsonl: a prompt must be"
+    assert result.stderr.startswith(words)
+    assert not Path("replies.jsonl").exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no such files")
+def test_prompts_of_a_pipe_are_refused(service: OllamaService) -> None:
+    os.mkfifo("pipe")
+    result = run(service, "pipe")
+    assert result.exit_code == 2
+    assert result.stderr.startswith("Error: PROMPTS must be a regular file, since it is read twice")
 
 
 def test_ids_that_repeat_are_named_with_both_lines(service: OllamaService) -> None:
@@ -230,8 +260,15 @@ def test_ids_that_repeat_are_named_with_both_lines(service: OllamaService) -> No
         (b"id,q\na,b\n", "--column must be one of the columns of p.csv (id, q), got c"),
         (b"", "--column must be one of the columns of p.csv (), got c"),
         (b"c\nHello\n\xff\n", "line 3 of p.csv: 'utf-8' codec"),
-        (b"id,c\nx\n", "line 2 of p.csv: `prompt` must be a str, got NoneType"),
-        (b"c\na\rb\n", "line 2 of p.csv: new-line character"),
+        (b"id,c\nx\n", "line 2 of p.csv: a row must have 2 cells, as the first has, got 1"),
+        (b"id,c\nx,a,b\n", "line 2 of p.csv: a row must have 2 cells, as the first has, got 3"),
+        (b'c,d\n"a\nb",c\n\n,d\n', "line 5 of p.csv: the column c must not be empty"),
+        (b"id,c\n,d\n", "line 2 of p.csv: the column id must not be empty"),
+        (b"id,c,c\n1,2,3\n", "the column c must be once in p.csv"),
+        (b"id,c,id\n1,2,3\n", "the column id must be once in p.csv"),
+        (b"c\na\rb\n", "the row from line 2 of p.csv on: new-line character"),
+        (b'c,d\na,b\n"c,d\ne,f\n', "the row from line 3 of p.csv on: unexpected end of data"),
+        (b'c\n"a"b\n', "the row from line 2 of p.csv on: ',' expected after '\"'"),
     ],
 )
 def test_a_csv_file_that_cannot_be_read_is_an_error(
@@ -271,7 +308,7 @@ def test_a_second_run_on_the_same_output_is_refused(service: OllamaService) -> N
     with ResultLog("replies.jsonl"):
         result = run(service, write("p.jsonl", {"prompt": "Hello"}))
     assert result.exit_code == 1
-    assert result.stderr == "Error: another process writes to replies.jsonl\n"
+    assert result.stderr == "Error: replies.jsonl is open elsewhere, for another run\n"
     assert service.server.requests == []
 
 
@@ -286,7 +323,9 @@ def test_a_full_disk_ends_the_run_and_the_next_one_goes_on(service: OllamaServic
         result = run(service, prompts)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    assert (result.exit_code, result.stderr) == (1, "Error: [Errno 27] File too large\n")
+    assert result.exit_code == 1
+    error = f"Error: [Errno 27] File too large: '{Path('replies.jsonl').resolve()}'\n"
+    assert result.stderr.endswith(error)
     assert 0 < len(texts()) < 50
     assert Path("replies.jsonl").read_bytes().endswith(b"}\n")
     assert run(service, prompts).exit_code == 0
@@ -311,7 +350,11 @@ def test_wrong_arguments_are_usage_errors(service: OllamaService) -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no pseudo-terminals")
-def test_progress_is_shown_on_a_terminal(service: OllamaService) -> None:
+@pytest.mark.parametrize("columns", [30, 100])
+def test_progress_is_shown_on_a_terminal(
+    service: OllamaService, columns: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
     prompts = write("p.jsonl", *[{"prompt": "Hello"}] * 20)
     parent, child = os.openpty()
     with os.fdopen(parent, "rb", buffering=0) as screen:
@@ -322,6 +365,7 @@ def test_progress_is_shown_on_a_terminal(service: OllamaService) -> None:
                 shown += piece
         assert process.returncode == 0
     assert b"20/20" in shown
+    assert columns == 30 or "━".encode() in shown
     assert "█".encode() in shown
 
 
@@ -361,6 +405,9 @@ def test_a_wrong_key_ends_it_and_the_next_run_does_all(service: OllamaService) -
     prompts = write("prompts.jsonl", *({"prompt": str(number)} for number in range(100)))
     result = run(service, prompts)
     assert (result.exit_code, "401" in result.stderr) == (1, True)
+    assert result.stderr.startswith("complete: 0, failed: 0, time: ")
+    key = "; the key is that of --api-key, or of the variable OLLAMA_API_KEY\n"
+    assert result.stderr.endswith(key)
     assert replies() == {}
     assert len(service.prompts) <= 16
     service.answer = answer

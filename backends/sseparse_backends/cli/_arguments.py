@@ -7,10 +7,12 @@ import json
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
 
 import click
 
+from sseparse import UnexpectedResponse
 from sseparse.cli import SECONDS
 from sseparse.transports import CertificateError
 from sseparse_backends import Backend, get_backend
@@ -160,12 +162,19 @@ def service_options(command: Callable[..., Any]) -> Callable[..., Any]:
         except CertificateError as error:
             error.add_note("SSL_CERT_FILE=FILE trusts the authorities in FILE (PEM)")
             raise
+        except UnexpectedResponse as error:
+            variable = getattr(service.connect(), "key_variable", None)
+            if error.status in _KEY_REFUSED and variable is not None:
+                error.add_note(f"the key is that of --api-key, or of the variable {variable}")
+            raise
 
     decorated: Callable[..., Any] = with_service
     for option in reversed(_OPTIONS):
         decorated = option(decorated)
     return decorated
 
+
+_KEY_REFUSED = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
 
 # The arguments of `stream` that have an option of their own.
 _REQUEST = ("model", "proxy", "timeout", "first_timeout", "idle_timeout")

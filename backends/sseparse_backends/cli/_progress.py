@@ -6,18 +6,26 @@ import time
 from collections import Counter
 from datetime import timedelta
 
+import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Column
 
+from sseparse import UnexpectedResponse
+from sseparse._display import one_line
 from sseparse_backends._results import Outcome
 
 from ._latencies import Latencies
 
+# Characters of a bar of the summary, and of an error.
 _BAR = 40
+_MESSAGE = 300
+# Columns of a terminal in which the rates have a place beside the progress.
+_WIDE = 90
 
 
 class BatchProgress:
-    """The progress of a batch: a line on a terminal, nothing elsewhere. A context manager.
+    """The progress of a batch: a line on a terminal, and a summary at the end. A context manager.
 
     console: where it is shown.
     total: the prompts of the batch.
@@ -27,16 +35,20 @@ class BatchProgress:
     def __init__(self, console: Console, total: int, done: int) -> None:
         self._console = console
         self._start = time.monotonic()
+        self._done_before = done
         self._complete = self._unfinished = 0
+        # By kind, and the first message of each.
         self._errors: Counter[str] = Counter()
+        self._messages: dict[str, str] = {}
         self._tokens = Counter[str]()
         self._first, self._whole = Latencies(), Latencies()
         self._progress = Progress(
-            BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("{task.description}"),
             TimeRemainingColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=None, table_column=Column(ratio=1)),
             console=console,
+            expand=True,
             transient=True,
             disable=not console.is_terminal,
         )
@@ -48,6 +60,7 @@ class BatchProgress:
 
     def __exit__(self, *exception: object) -> None:
         self._progress.stop()
+        click.echo(self.summary(), err=True)
 
     def add(self, outcome: Outcome) -> None:
         """Count an outcome."""
@@ -57,25 +70,33 @@ class BatchProgress:
             self._unfinished += kind not in ("stop", "tool_calls")
             self._whole.add(outcome.seconds)
         else:
-            self._errors[type(outcome.error).__name__] += 1
+            name = type(outcome.error).__name__
+            if isinstance(outcome.error, UnexpectedResponse):
+                name += f" {outcome.error.status}"
+            self._errors[name] += 1
+            self._messages.setdefault(name, one_line(str(outcome.error))[:_MESSAGE])
         if outcome.first_seconds is not None:
             self._first.add(outcome.first_seconds)
         if outcome.usage is not None:
             self._tokens["in"] += outcome.usage.input_tokens
             self._tokens["out"] += outcome.usage.output_tokens
         failed = f"failed: {self._errors.total()}" if self._errors else ""
-        description = ", ".join(filter(None, [failed, self._rates()]))
+        rates = self._rates() if self._console.width >= _WIDE else ""
+        description = ", ".join(filter(None, [failed, rates]))
         self._progress.update(self._task, advance=1, description=description)
 
     def summary(self) -> str:
         """Return a few lines about this run."""
         took = timedelta(seconds=round(time.monotonic() - self._start))
         lines = [f"complete: {self._complete}, failed: {self._errors.total()}, time: {took}"]
+        if self._done_before:
+            lines.append(f"done in earlier runs: {self._done_before}")
         if self._unfinished:
             lines.append(f"ended by a limit, a filter or a pause: {self._unfinished}")
         if self._errors:
-            counts = (f"{name} {count}" for name, count in self._errors.most_common())
-            lines.append(f"errors: {', '.join(counts)}")
+            lines.append("errors, with the first of each kind:")
+            for name, count in self._errors.most_common():
+                lines.append(f"  {count} {name}: {self._messages[name]}")
         if self._tokens:
             lines.append(f"tokens: {self._tokens['in']} in, {self._tokens['out']} out")
         if rates := self._rates():

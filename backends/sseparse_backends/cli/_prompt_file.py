@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
+from sseparse._display import one_line
 from sseparse_backends._ids import IDTable
 from sseparse_backends._prompts import prompt_id
 
@@ -18,6 +19,9 @@ from sseparse_backends._prompts import prompt_id
 _Line: TypeAlias = tuple[int, int, dict[str, Any] | Exception]
 
 _CHUNK = 1024 * 1024
+
+# Reasons that are kept of lines left out.
+_REASONS = 5
 
 # csv takes fields of up to 128 KiB otherwise.
 _MAX_FIELD = 2**31 - 1
@@ -45,9 +49,10 @@ class PromptFile:
         system: str | None = None,
         skip_invalid: bool = False,
     ) -> None:
-        # The IDs of the prompts, and the number of lines left out.
+        # The IDs of the prompts, and the number of lines left out, with the first reasons.
         self.ids: IDTable = IDTable()
         self.skipped: int = 0
+        self.reasons: list[str] = []
         # Whether a prompt has the number of its line for an ID.
         self.is_numbered: bool = False
         self._path = path
@@ -89,15 +94,20 @@ class PromptFile:
                 check(prompt)
                 self.is_numbered |= "id" not in prompt
             except (TypeError, ValueError) as error:
+                reason = f"line {number} of {self._path}: {error}"
                 if not skip_invalid:
-                    raise ValueError(f"line {number} of {self._path}: {error}") from error
+                    raise ValueError(f"{reason}; --skip-invalid leaves it out") from error
                 self.skipped += 1
+                if self.skipped <= _REASONS:
+                    self.reasons.append(one_line(reason))
                 continue
             if (other := self.ids.add(identity, number)) is not None:
                 raise ValueError(
                     f"the IDs of prompts must be unique, got {identity!r} on the lines {other} and "
                     f"{number} of {self._path}"
                 )
+        if self.skipped and not self.ids:
+            raise ValueError(f"PROMPTS must have a valid prompt, got none: {self.reasons[0]}")
 
     def _lines(self) -> Iterator[_Line]:
         column, system = self._column, self._system
@@ -132,6 +142,8 @@ def _json_lines(path: Path) -> Iterator[_Line]:
             if line.isspace():
                 continue
             try:
+                if line.lstrip()[:1] == b"[":
+                    raise TypeError("a prompt must be an object on a line, got an array")
                 prompt = json.loads(line)
                 if not isinstance(prompt, dict):
                     raise TypeError(f"a prompt must be an object, got {line[:40]!r}")
@@ -143,18 +155,43 @@ def _json_lines(path: Path) -> Iterator[_Line]:
 def _rows(path: Path, column: str) -> Iterator[_Line]:
     csv.field_size_limit(_MAX_FIELD)
     with path.open("rb") as file:
-        reader = csv.DictReader(line.decode().removeprefix("\ufeff") for line in file)
+        reader = csv.reader((line.decode().removeprefix("\ufeff") for line in file), strict=True)
+        begins = 1
         try:
-            names = reader.fieldnames or ()
+            names = next(reader, list[str]())
             if column not in names:
                 known = ", ".join(names)
                 raise ValueError(
                     f"--column must be one of the columns of {path} ({known}), got {column}"
                 )
-            for number, row in enumerate(reader, 1):
-                prompt = {"prompt": row[column]}
-                if "id" in names:
-                    prompt["id"] = row["id"]
-                yield reader.line_num, number, prompt
-        except (csv.Error, UnicodeDecodeError) as error:
+            read = {"prompt": column, "id": "id"} if "id" in names else {"prompt": column}
+            for name in read.values():
+                if names.count(name) > 1:
+                    raise ValueError(f"the column {name} must be once in {path}")
+            number = 0
+            begins = reader.line_num + 1
+            for cells in reader:
+                if cells:
+                    number += 1
+                    yield begins, number, _prompt_of_row(names, cells, read)
+                begins = reader.line_num + 1
+        except UnicodeDecodeError as error:
             raise ValueError(f"line {reader.line_num + 1} of {path}: {error}") from error
+        except csv.Error as error:
+            raise ValueError(f"the row from line {begins} of {path} on: {error}") from error
+
+
+def _prompt_of_row(
+    names: list[str], cells: list[str], read: dict[str, str]
+) -> dict[str, Any] | Exception:
+    """Return the prompt of a row, or why it has none.
+
+    read: the column for each field of the prompt.
+    """
+    if len(cells) != len(names):
+        return ValueError(f"a row must have {len(names)} cells, as the first has, got {len(cells)}")
+    row = dict(zip(names, cells, strict=True))
+    for name in read.values():
+        if not row[name]:
+            return ValueError(f"the column {name} must not be empty")
+    return {field: row[name] for field, name in read.items()}

@@ -87,7 +87,8 @@ def batch(
     Run the same command again to go on after a crash, a kill or Ctrl-C. Each prompt gets one line.
     Replies that were in flight, at most --concurrency, are requested once more; after a power cut,
     so may be the last 100 lines. A second run at the same time is refused: the file REPLIES.lock
-    is the lock, and stays.
+    is the lock, and stays. What is there stays as well: a prompt is known by its id, whatever of
+    its text, the model and the options has changed since.
 
     A reply that ended at a limit of tokens, for example, counts as complete; its "finish" says so.
     A wrong key, or a certificate that does not verify, ends the batch.
@@ -98,6 +99,11 @@ def batch(
         system = argument_text("--system", system)
     if column is None and prompts.suffix == ".csv":
         raise ValueError("--column must be given for a CSV file")
+    if not prompts.is_file():
+        raise ValueError(
+            f"PROMPTS must be a regular file, since it is read twice, got {prompts}: save what a "
+            "pipe brings first"
+        )
     backend = service.connect()
     arguments = service.arguments
     transport = transport_or_default(None, arguments["proxy"])
@@ -111,7 +117,8 @@ def batch(
         _opened(output) as log,
     ):
         if prompt_file.skipped:
-            click.echo(f"lines without a valid prompt: {prompt_file.skipped}", err=True)
+            words = f"lines without a valid prompt: {prompt_file.skipped}"
+            click.echo("\n  ".join([words, *prompt_file.reasons]), err=True)
         _expect_same_prompts(log, prompt_file, prompts)
         if retry_failed:
             log.drop_failed()
@@ -131,11 +138,13 @@ def batch(
             with progress:
                 run(work, async_backend)
         except KeyboardInterrupt:
-            click.echo(f"{progress.summary()}\nrun the same command again to go on", err=True)
+            click.echo("run the same command again to go on", err=True)
             raise
-        click.echo(progress.summary(), err=True)
         if log.failed:
-            raise click.ClickException(f"failed prompts: {log.failed}; use --retry-failed")
+            raise click.ClickException(
+                f"failed prompts: {log.failed}; {output} has their errors, --retry-failed tries "
+                "them again"
+            )
 
 
 def _opened(output: Path) -> ResultLog:
