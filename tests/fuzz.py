@@ -5,7 +5,10 @@
 The input chooses the decoder, its options and the cuts, and is the stream or a choice of TOKENS.
 SSEDecoder and LineDecoder exist twice: both classes get the same chunks, and must come to the same
 outcome and the same state. Halfway, each decoder is replaced by its own copy, or by one of the
-other class with its state. The decoders of JSON get the stream in one chunk, and in many.
+other class with its state. Then the compiled one gets the stream cut in two, at each byte, and must
+come to that outcome each time. The decoders of JSON get the stream in one chunk, and in many.
+
+Each time that the number of inputs has doubled, it is printed with the number of streams decoded.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from __future__ import annotations
 import copy
 import logging
 import sys
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -124,6 +128,17 @@ def outcome(
     return items, error, state, [getattr(decoder, name, None) for name in properties]
 
 
+def expect_same_for_all_cuts(
+    cls: Any, options: dict[str, Any], stream: bytes, expected: tuple[list[Any], str | None]
+) -> None:
+    """Raise AssertionError if a cut in two changes the items or the error."""
+    for at in range(len(stream) + 1):
+        chunks = [stream[:at], stream[at:]]
+        _, *received = feed_all(cls(**options), chunks, lambda decoder: decoder)
+        assert tuple(received) == expected, f"\n{options}\n{chunks}\n{received}\n{expected}"
+    counts["streams"] += len(stream) + 1
+
+
 def json_outcome(decoder: Any, chunks: list[bytes]) -> Any:
     decoder, items, error = feed_all(decoder, chunks, copy.copy)
     # By repr: NaN is not equal to itself, and 1 is equal to 1.0.
@@ -145,16 +160,23 @@ def cut(stream: bytes, sizes: list[int]) -> list[bytes]:
     chunks: list[bytes] = []
     while stream:
         # One chunk in six is empty.
-        size = (sizes[len(chunks) % 6] or 1) if len(chunks) % 6 else 0
+        place = len(chunks) % (len(sizes) + 1)
+        size = sizes[place - 1] or 1 if place else 0
         chunks.append(stream[:size])
         stream = stream[size:]
     return chunks
 
 
-def test_json(bits: list[bool], limit: int | None, chunks: list[bytes]) -> None:
+def test_json(bits: list[bool], limit: int | None, more: int, chunks: list[bytes]) -> None:
     whole = [b"".join(chunks)]
+    counts["streams"] += 2
     decoders: list[Callable[[], Any]] = [
-        lambda: NDJSONDecoder(max_line_size=limit, errors="raise" if bits[2] else "return"),
+        lambda: NDJSONDecoder(
+            max_line_size=limit,
+            errors="raise" if bits[2] else "return",
+            blank_lines="skip" if more & 1 else "error",
+            encoding_errors=("strict", "replace", None, "strict")[more >> 1 & 3],
+        ),
         lambda: JSONSeqDecoder(max_text_size=limit, errors="skip" if bits[2] else "return"),
         lambda: JSONValuesDecoder(max_value_size=limit, unwrap_array=bits[2]),
     ]
@@ -169,7 +191,10 @@ def test_json(bits: list[bool], limit: int | None, chunks: list[bytes]) -> None:
 
 
 def test_one_input(data: bytes) -> None:
-    choice, limit, *sizes = data[:8].ljust(8, b"\0")
+    counts["inputs"] += 1
+    if counts["inputs"] & (counts["inputs"] - 1) == 0:
+        sys.stderr.write(f"{dict(counts)}\n")
+    choice, limit, more, *sizes = data[:8].ljust(8, b"\0")
     bits = [bool(choice & 1 << bit) for bit in range(8)]
     stream = data[8:]
     if bits[4]:
@@ -177,7 +202,7 @@ def test_one_input(data: bytes) -> None:
         stream = b"".join(tokens[byte % len(tokens)] for byte in stream)
     chunks = cut(stream, sizes)
     if bits[7]:
-        test_json(bits, LIMITS[limit % len(LIMITS)], chunks)
+        test_json(bits, LIMITS[limit % len(LIMITS)], more, chunks)
         return
     cls: Any
     options: dict[str, Any]
@@ -198,7 +223,11 @@ def test_one_input(data: bytes) -> None:
     compiled = outcome(cls, other, other.__slots__, options, chunks)
     python = outcome(other, cls, other.__slots__, options, chunks)
     assert compiled == python, f"\n{options}\n{chunks}\n{compiled}\n{python}"
+    counts["streams"] += 2
+    expect_same_for_all_cuts(cls, options, stream, compiled[:2])
 
+
+counts: Counter[str] = Counter()
 
 if __name__ == "__main__":
     logging.disable()  # a skipped text is logged
