@@ -22,7 +22,8 @@ class LineRange:
     start, end: offsets in bytes; the byte at `end` is not in it.
 
     It can be pickled, for another process. `decode(line_range, NDJSONDecoder())` reads it. An error
-    there counts lines and offsets from the start of the range.
+    there counts lines and offsets from the start of the range. A file that has shrunk since is an
+    EOFError.
     """
 
     path: str
@@ -33,7 +34,12 @@ class LineRange:
         with open(self.path, "rb") as file:  # noqa: PTH123 - a str
             file.seek(self.start)
             left = self.end - self.start
-            while left > 0 and (data := file.read(min(left, _CHUNK))):
+            while left > 0:
+                data = file.read(min(left, _CHUNK))
+                if not data:
+                    raise EOFError(
+                        f"{self.path} has shrunk: {left} bytes up to {self.end} are gone"
+                    )
                 left -= len(data)
                 yield data
 

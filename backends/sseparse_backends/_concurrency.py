@@ -27,7 +27,7 @@ class Concurrency:
 
     @property
     def period(self) -> int:
-        """The period of a request that is sent now, for `succeed` and `back_off`."""
+        """Number of halvings: of a request that is sent now, for `succeed` and `back_off`."""
         return self._halvings
 
     def succeed(self, period: int) -> None:

@@ -1,4 +1,4 @@
-"""Files that are on the disk, whole, or not there, whatever dies."""
+"""Replace files atomically and durably."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from uuid import uuid4
 def replacing(path: Path) -> Generator[BinaryIO, None, None]:
     """Yield a file that takes the place of `path` at the end of the block, and is on the disk then.
 
-    After an error in the block, `path` is as before. A file that was there leaves its mode.
+    After an error in the block, `path` is as before. An existing file keeps its mode. A killed
+    process may leave the new file, `path` + ".<hex>.new".
     """
     temporary = path.with_name(f"{path.name}.{uuid4().hex}.new")
     try:

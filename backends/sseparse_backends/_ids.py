@@ -28,8 +28,12 @@ class IDTable:
         self._count = 0
 
     def add(self, id: ID, line: int) -> int | None:
-        """Add `id`, or return the line number of the one that is here."""
-        added = self._execute("INSERT OR IGNORE INTO ids VALUES (?, ?)", (_key(id), line)).rowcount
+        """Add `id`, or return the line number of the one that is here. Raises OSError."""
+        try:
+            row = _key(id), line
+            added = self._execute("INSERT OR IGNORE INTO ids VALUES (?, ?)", row).rowcount
+        except sqlite3.OperationalError as error:
+            raise OSError(f"the temporary table of IDs, on the disk: {error}") from error
         self._count += added
         return None if added else self.line(id)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import math
 from collections import deque
@@ -62,6 +63,7 @@ class Outcomes:
         self._ready: deque[Outcome] = deque()
         # Set by an outcome, and at the end of all tasks.
         self._arrived = anyio.Event()
+        self._has_begun = False
         # Set at the end of all tasks.
         self._stopped = anyio.Event()
         # Ends the replies. The scope of the task group would end the caller's block with them.
@@ -72,7 +74,7 @@ class Outcomes:
         # Outcomes handed out whose places are released at the next step.
         self._taken = 0
         # The error after the last outcome; None for a good end.
-        self._error: Exception | None = _closed()
+        self._error: Exception | None = _closed_error()
         # The error of the iterable of prompts.
         self._failure: Exception | None = None
 
@@ -80,14 +82,6 @@ class Outcomes:
     def ready(self) -> int:
         """Number of outcomes that have arrived: as many steps do not wait."""
         return len(self._ready)
-
-    def take_ready(self) -> list[Outcome]:
-        """Return the outcomes that have arrived, which no step returns then."""
-        taken = [*self._ready]
-        self._ready.clear()
-        for _ in taken:
-            self._places.release()
-        return taken
 
     def __aiter__(self) -> Outcomes:
         return self
@@ -128,16 +122,29 @@ class Outcomes:
 
     async def aclose(self) -> None:
         """End all replies in progress at once, from any task; an iteration in progress is over."""
-        if self._tasks is None:
-            return
+        if self._tasks is not None:
+            await self.stop()
+
+    async def stop(self) -> list[Outcome]:
+        """End all replies in progress at once, and return the outcomes that no step has returned.
+
+        It cannot be cancelled.
+        """
         self._scope.cancel()
-        with anyio.CancelScope(shield=True):
-            await self._stopped.wait()
-        if self._ready:
+        if self._has_begun:
+            with anyio.CancelScope(shield=True):
+                await self._stopped.wait()
+        else:  # asyncio.run may have cancelled the task, which never begins then
+            self._stopped.set()
+            self._arrived.set()
+        rest = [*self._ready]
+        if rest:
             self._ready.clear()
-            self._error = _closed()
+            self._error = _closed_error()
+        return rest
 
     async def _run(self) -> None:
+        self._has_begun = True
         try:
             with self._scope:
                 async with anyio.create_task_group() as replies:
@@ -230,7 +237,17 @@ class Outcomes:
             error, ConnectionError | IncompleteStream | BackendError
         ):
             return None
+        elif _lacks_descriptors(error):
+            limits.back_off(period)
+            _logger.info("at most %d requests in flight: %s", limits.limit, error)
         return retry_wait(attempts) if attempts <= self._retries else None
+
+
+def _lacks_descriptors(error: BaseException) -> bool:
+    """Return whether too many files are open for a connection: EMFILE or ENFILE, at the root."""
+    while (cause := error.__cause__ or error.__context__) is not None:
+        error = cause
+    return isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE)
 
 
 async def _each(prompts: Iterable[Prompt]) -> AsyncIterator[Prompt]:
@@ -238,7 +255,7 @@ async def _each(prompts: Iterable[Prompt]) -> AsyncIterator[Prompt]:
         yield prompt
 
 
-def _closed() -> LocalProtocolError:
+def _closed_error() -> LocalProtocolError:
     return LocalProtocolError("the outcomes were closed before the last one")
 
 

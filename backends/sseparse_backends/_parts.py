@@ -106,7 +106,7 @@ def run_part(
         left = [prompt for prompt in prompts if prompt["id"] not in earlier.ids]
         if left:
             with earlier.new_log() as log:
-                chosen = connect(backend)
+                chosen = resolve_backend(backend)
                 work = partial(complete_part, chosen, left, log, on_outcome=expect_run, **options)
                 anyio.run(_run_while, expect_run, work)
     return len(prompts)
@@ -135,6 +135,6 @@ async def _run_while(check: Callable[[], None], work: Callable[[], Awaitable[Non
         raise error
 
 
-def connect(backend: Backend | str) -> Backend:
+def resolve_backend(backend: Backend | str) -> Backend:
     """Return `backend`, looked up if it is a name."""
     return get_backend(backend) if isinstance(backend, str) else backend

@@ -16,6 +16,10 @@ from ._stream import ReplyStream, stream
 Prompt: TypeAlias = Messages | Mapping[str, Any]
 
 
+# Arguments of `stream` that no prompt has for itself.
+_OF_THE_BATCH = {"backend", "messages", "retries", "transport"}
+
+
 def prompt_id(prompt: Prompt, position: int) -> ID:
     """Return the ID of `prompt`, which is `position` unless it has one.
 
@@ -76,7 +80,7 @@ def ask(
     Raises TypeError and ValueError for what cannot be sent.
     """
     if not isinstance(prompt, Mapping):
-        return stream(backend, prompt, transport=transport, retries=0, **options)
+        prompt = {"messages": prompt}
     own = {name: value for name, value in prompt.items() if name != "id"}
     if ("prompt" in own) == ("messages" in own):
         raise ValueError(
@@ -87,4 +91,7 @@ def ask(
     messages = own.pop("prompt", None)
     if messages is None:
         messages = own.pop("messages")
-    return stream(backend, messages, transport=transport, retries=0, **{**options, **own})
+    all_options = {**options, **own}
+    if wrong := all_options.keys() & _OF_THE_BATCH:
+        raise TypeError(f"{min(wrong)} is not an option of a prompt, but of all")
+    return stream(backend, messages, transport=transport, retries=0, **all_options)

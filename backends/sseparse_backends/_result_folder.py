@@ -43,8 +43,7 @@ class ResultFolder:
         self._prefix = prefix
         # The first prompt: its ID and digest.
         self._first: list[ID] | None = None
-        # A power cut may leave an empty file.
-        with suppress(FileNotFoundError, json.JSONDecodeError):
+        with suppress(FileNotFoundError):
             self._first = json.loads((self.path / _FIRST).read_bytes())
         # Each log, and how much of it has been read.
         self._logs: dict[Path, int] = {}
@@ -127,13 +126,14 @@ def merge(folder: str | os.PathLike[str], output: str | os.PathLike[str]) -> int
     """Write the outcomes of a folder to a file, one for each ID, and return the number of errors.
 
     folder: of logs, as the faces for clusters write them.
-    output: a file of JSON lines, as `sseparse batch` writes it. If it exists, it must be one too,
-        and is replaced atomically; a link is followed.
+    output: a file of JSON lines, as `sseparse batch` writes it; a link is followed. If it exists,
+        it must be one too, without IDs that the folder has not. It is replaced atomically.
 
     Of several outcomes of an ID, the first that is no error is taken, or else the first.
 
-    Raises OSError; and ValueError, with the output as it was, for a folder without logs, a file
-    `*.jsonl` in it that is not a log, and an output that has other lines.
+    Raises, with the output as it was, OSError; BlockingIOError for an output that a batch writes;
+    and ValueError for a folder without logs, a file `*.jsonl` in it that is not a log, and an
+    output of something else.
     """
     target = Path(os.path.realpath(output))
     if target.resolve().parent == Path(folder).resolve():
@@ -141,7 +141,6 @@ def merge(folder: str | os.PathLike[str], output: str | os.PathLike[str]) -> int
     logs = sorted(Path(folder).glob("*.jsonl"))
     if not logs:
         raise ValueError(f"folder must be a folder of logs, got {folder}")
-    _expect_outcomes(target)
     failed = 0
     with closing(IDTable()) as written, replacing(target) as file:
         for errors_too in (False, True):
@@ -152,17 +151,21 @@ def merge(folder: str | os.PathLike[str], output: str | os.PathLike[str]) -> int
                     if written.add(record["id"], 0) is None:
                         file.write(line)
                         failed += record["error"] is not None
+        if target.exists():
+            _expect_part_of(written, target)
     return failed
 
 
-def _expect_outcomes(output: Path) -> None:
-    """Raise ValueError unless a file of outcomes may take the place of `output`."""
+def _expect_part_of(ids: IDTable, output: Path) -> None:
+    """Raise ValueError if `output` has anything but outcomes of `ids`."""
+    # A batch that writes it has locked that file, which is not made here.
+    has_lock = output.with_name(f"{output.name}.lock").exists()
     try:
-        if output.exists() and not output.is_file():
-            raise ValueError("it is not a regular file")
-        if output.exists():
-            next(read_records(output), None)
+        with ResultLog(output, lock=has_lock) as log:
+            for identity in log.ids:
+                if identity not in ids:
+                    raise ValueError(f"it has an outcome of {identity!r}, the folder has none")
     except ValueError as error:
         raise ValueError(
-            f"output must be a file of outcomes, or a new one, got {output}: {error}"
+            f"output must be a new file, or outcomes of the folder, got {output}: {error}"
         ) from error

@@ -123,8 +123,7 @@ class ResultLog:
         Raises ValueError for an ID that is in the log and for a closed log, and OSError, for a
         full disk for example. Whatever it raises, the file ends with a whole line.
         """
-        if self._file.closed:
-            raise ValueError(f"the log must be open, got {self.path}, which was closed")
+        self._expect_open()
         line = encode_json_line(outcome.record())
         if (other := self.ids.line(outcome.id)) is not None:
             raise ValueError(f"id must be new to the log, got {outcome.id!r}, as on line {other}")
@@ -160,21 +159,34 @@ class ResultLog:
         os.fsync(self._lock_file.fileno())
 
     def sync(self) -> None:
-        """Return once all lines are on the disk."""
-        self.unsynced = 0
+        """Return once all lines are on the disk.
+
+        Raises ValueError for a closed log, and OSError, also if the file is no longer at `path`.
+        """
+        self._expect_open()
         os.fsync(self._file.fileno())
+        self.unsynced = 0
+        try:
+            is_there = os.path.samestat(os.fstat(self._file.fileno()), self.path.stat())
+        except FileNotFoundError:
+            is_there = False
+        if not is_there:
+            raise OSError(f"{self.path} was removed or replaced while outcomes were written to it")
 
     def drop_failed(self) -> None:
         """Remove the errors, so that their prompts are missing. The file is replaced atomically."""
         if not self.failed:
             return
-        with replacing(self.path) as file:
-            for line, record in read_records(self.path):
-                if record["error"] is None:
-                    file.write(line)
-            self._close()  # Windows replaces no open file
-        self._open()
-        self._read()
+        try:
+            with replacing(self.path) as file:
+                for line, record in read_records(self.path):
+                    if record["error"] is None:
+                        file.write(line)
+                self._close()  # Windows replaces no open file
+        finally:
+            if self._file.closed:
+                self._open()
+                self._read()
 
     def close(self) -> None:
         """Sync, close the file and release the lock."""
@@ -187,6 +199,10 @@ class ResultLog:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+    def _expect_open(self) -> None:
+        if self._file.closed:
+            raise ValueError(f"the log must be open, got {self.path}, which was closed")
 
     def _beside(self, suffix: str) -> Path:
         return self.path.with_name(self.path.name + suffix)
@@ -214,9 +230,10 @@ class ResultLog:
 
     def _add(self, line: bytes, id: ID, failed: bool) -> None:
         """Count a line that is in the file."""
+        # First, so that no error makes `append` cut it off.
+        self._end += len(line)
         self.ids.add(id, len(self.ids) + 1)
         self.failed += failed
-        self._end += len(line)
 
 
 def read_records(path: Path, offset: int = 0) -> Iterator[tuple[bytes, dict[str, Any]]]:

@@ -72,8 +72,8 @@ def complete(
     proxy, model, connect_timeout, first_timeout, idle_timeout, content_type, options: as for
         `stream`.
 
-    429, 503 and 529 halve the requests in flight, once for all that were sent before. Each
-    round of complete replies, as many as the limit, raises the limit by 1.
+    429, 503 and 529 halve the requests in flight, once for all that were sent before; so do too
+    many open files. Each round of complete replies, as many as the limit, raises the limit by 1.
 
     A failed or invalid prompt ends only itself: its outcome has the error.
 
@@ -142,27 +142,35 @@ async def complete_part(
     A killed process loses at most `concurrency` paid replies. The log is synced before each wait,
     and after 100 lines. Whatever ends the call, replies that have arrived are in the log.
 
-    Raises what `complete`, `ResultLog.append` and `prompts` raise; and the
-    second 401 or CertificateError without a reply between them. Neither is logged.
+    Raises what `complete`, `ResultLog.append`, `prompts` and `on_outcome` raise; and a 401 or
+    CertificateError, which is not logged, if another one comes before a reply, or no prompt has a
+    reply.
     """
     expect_prompts(prompts)
     if not isinstance(log, ResultLog):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError(f"log must be a ResultLog, got {log!r}")
-    # The outcome with an error that every prompt would have, until another one has none.
+    log.sync()  # raises an error of a closed one
+    # A 401 or CertificateError, held back until a reply shows that it is this prompt's alone.
     suspect: Outcome | None = None
+    has_reply = len(log.ids) > log.failed
 
-    def add(outcome: Outcome) -> None:
+    def append(outcome: Outcome) -> Outcome:
         try:
             log.append(outcome)
         except (TypeError, ValueError, RecursionError) as error:  # its messages are not JSON
             outcome = replace(outcome, messages=[], tool_calls=[], finish=None, error=error)
             log.append(outcome)
+        return outcome
+
+    def add(outcome: Outcome) -> None:
+        outcome = append(outcome)
         if on_outcome is not None:
             on_outcome(outcome)
 
     def judge(outcome: Outcome) -> None:
         """Add an outcome, unless it is suspect. Raises the error of a second one that is."""
-        nonlocal suspect
+        nonlocal suspect, has_reply
+        has_reply |= outcome.error is None
         if outcome.error is not None and _may_fail_all(outcome.error):
             if suspect is not None:
                 raise outcome.error
@@ -180,12 +188,15 @@ async def complete_part(
                 if not outcomes.ready or log.unsynced >= _BURST:
                     await to_thread.run_sync(log.sync)
         finally:
-            # They are paid.
-            for outcome in outcomes.take_ready():
+            # Replies that have arrived are paid for. on_outcome is not called, since its error may
+            # be why the call ends.
+            for outcome in await outcomes.stop():
                 if outcome.error is None:
-                    add(outcome)
+                    append(outcome)
     if suspect is not None and suspect.error is not None:
-        raise suspect.error
+        if not has_reply:
+            raise suspect.error
+        add(suspect)
 
 
 def _may_fail_all(error: Exception) -> bool:

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import msgspec
 
 from ._contract import Backend
-from ._parts import connect
+from ._parts import resolve_backend
 from ._prompts import identified
 from ._result_folder import ResultFolder, merge
 from ._results import ResultLog
@@ -89,7 +90,7 @@ class Complete:
         left = [prompt for prompt in prompts if prompt["id"] not in self._folder.ids]
         if left:
             self._log = self._log or self._folder.new_log()
-            backend = connect(self._backend)
+            backend = resolve_backend(self._backend)
             anyio.run(partial(complete_part, backend, left, self._log, **self._options))
         self._folder.refresh()
         records = [self._folder.record(prompt["id"]) for prompt in prompts]
@@ -104,5 +105,6 @@ class Complete:
 
 
 def _values(column: Any) -> list[Any]:
-    """Return a NumPy column, and the arrays in it, as lists of Python values."""
-    return [value.tolist() if hasattr(value, "tolist") else value for value in column]
+    """Return a NumPy column as a list of Python values. Arrow has made arrays of lists in it."""
+    values: list[Any] = msgspec.to_builtins([*column], enc_hook=lambda value: value.tolist())
+    return values

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 from collections import Counter
@@ -107,7 +108,8 @@ async def test_a_prompt_is_text_or_messages_or_a_mapping_with_options() -> None:
             "a prompt must have either `prompt` or `messages`, got prompt, messages",
         ),
         ({"prompt": "a", "colour": "red"}, "unexpected keyword argument 'colour'"),
-        ({"prompt": "a", "retries": 3}, "multiple values for keyword argument 'retries'"),
+        ({"prompt": "a", "retries": 3}, "retries is not an option of a prompt, but of all"),
+        ({"prompt": "a", "transport": 3}, "transport is not an option of a prompt, but of all"),
     ],
 )
 async def test_a_wrong_prompt_fails_alone_and_nothing_is_sent_for_it(
@@ -618,33 +620,73 @@ async def test_replies_that_are_here_are_in_the_log_whatever_ends_a_part(tmp_pat
         assert {*log.ids} >= {2, 3, 4, 5, 6, 7}
 
 
-async def test_replies_that_are_here_when_a_part_is_cancelled_are_in_the_log(
-    tmp_path: Path,
+async def test_cancelled_at_any_time_replies_that_have_arrived_are_in_the_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    service = Service(lambda prompt: [busy(400) if prompt == "3" else complete_reply("whole")])
-    with ResultLog(tmp_path / "log") as log, anyio.CancelScope() as scope:
+    arrived: list[Outcome] = []
+    complete_one = Outcomes._outcome
 
-        def cancel_once_more_are_here(outcome: Outcome) -> None:
-            scope.cancel()
+    async def note_outcome(self: Outcomes, position: int, prompt: Prompt) -> Outcome:
+        outcome = await complete_one(self, position, prompt)
+        arrived.append(outcome)
+        return outcome
 
-        await complete_part(
-            CHATTER,
-            map(str, range(8)),
-            log,
-            on_outcome=cancel_once_more_are_here,
-            transport=service,
-        )
-    with ResultLog(tmp_path / "log") as log:
-        arrived = len(log.ids)
-        assert (1 <= arrived <= 7, log.failed) == (True, 0)
-        await complete_part(CHATTER, map(str, range(8)), log, transport=service)
-        assert len(log.ids) == 8
+    monkeypatch.setattr(Outcomes, "_outcome", note_outcome)
+    for rounds in range(80):
+        arrived.clear()
+        with ResultLog(tmp_path / f"{rounds}") as log:
+            async with anyio.create_task_group() as tasks:
+                part = partial(complete_part, CHATTER, map(str, range(8)), log, transport=Service())
+                tasks.start_soon(part)
+                for _ in range(rounds):
+                    await anyio.lowlevel.checkpoint()
+                tasks.cancel_scope.cancel()
+            assert {*log.ids} == {outcome.id for outcome in arrived}
 
 
-async def test_log_of_a_part_must_be_one() -> None:
+async def test_log_of_a_part_must_be_one_that_is_open(tmp_path: Path) -> None:
     log: Any = "replies.jsonl"
     with pytest.raises(TypeError, match=r"^log must be a ResultLog, got 'replies.jsonl'$"):
         await complete_part(CHATTER, ["Hello"], log, transport=Service())
+    log = ResultLog(tmp_path / "log")
+    log.close()
+    with pytest.raises(ValueError, match=r"^the log must be open, got "):
+        await complete_part(CHATTER, ["Hello"], log, transport=Service())
+
+
+@pytest.mark.parametrize("position", [0, 3, 9])
+async def test_a_single_401_is_an_outcome_wherever_it_is(tmp_path: Path, position: int) -> None:
+    refused = str(position)
+    service = Service(lambda prompt: [busy(401) if prompt == refused else complete_reply("")])
+    for _ in range(2):  # the second time, there are replies in the log
+        with ResultLog(tmp_path / "log") as log:
+            await complete_part(CHATTER, map(str, range(10)), log, transport=service, concurrency=1)
+            assert (len(log.ids), log.failed) == (10, 1)
+            log.drop_failed()
+
+
+async def test_too_many_open_files_halve_the_requests_in_flight() -> None:
+    failure = ConnectionError("cannot connect")
+    failure.__cause__ = OSError(errno.EMFILE, "Too many open files")
+    gate = anyio.Event()
+    service = Service(
+        lambda prompt: [failure, complete_reply("")] if prompt == "0" else [complete_reply("")],
+        {"later": gate},
+    )
+    options: Any = {"concurrency": 8, "retries": 1}
+    async with ask(service, ["0", *["later"] * 20], **options) as outcomes:
+        found: list[Outcome] = []
+
+        async def take_all() -> None:
+            found.extend([outcome async for outcome in outcomes])
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(take_all)
+            await anyio.wait_all_tasks_blocked()
+            assert service.most <= 8
+            assert outcomes._concurrency.limit == 4
+            gate.set()
+    assert [outcome.error for outcome in found] == [None] * 21
 
 
 @pytest.mark.parametrize("prompts", ["Hello", {"prompt": "Hello"}, 7])

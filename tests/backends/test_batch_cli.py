@@ -120,6 +120,12 @@ def test_a_csv_file_has_prompts_in_a_column(service: OllamaService) -> None:
     assert texts() == {1: "re: Hello,\nyou", 2: f"re: {long}"}
 
 
+def test_a_byte_order_mark_inside_of_a_csv_file_is_text(service: OllamaService) -> None:
+    Path("p.csv").write_text('\ufeffq\n"a\n\ufeffb"\n', "utf-8")
+    assert run(service, "p.csv", "--column", "q").exit_code == 0
+    assert texts() == {1: "re: a\n\ufeffb"}
+
+
 def test_a_csv_file_may_have_ids(service: OllamaService) -> None:
     Path("p.csv").write_text("id,q\nx,Hello\ny,Bye\n", "utf-8")
     assert run(service, "p.csv", "--column", "q").exit_code == 0
@@ -190,7 +196,7 @@ def test_the_summary_has_counts_rates_and_a_plot(service: OllamaService) -> None
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("{", "line 2 of p.jsonl: Expecting property name"),
+        ("{", "line 2 of p.jsonl: Expecting property name enclosed in double quotes at column 2"),
         ("[" * 100_000, "line 2 of p.jsonl: "),
         ("7", "line 2 of p.jsonl: a prompt must be an object, got b'7\\n'"),
         ("[", "line 2 of p.jsonl: a prompt must be an object on a line, got an array"),
@@ -198,7 +204,7 @@ def test_the_summary_has_counts_rates_and_a_plot(service: OllamaService) -> None
         ("{}", "line 2 of p.jsonl: a prompt must have either `prompt` or `messages`, got neither"),
         ('{"prompt": 7}', "line 2 of p.jsonl: `prompt` must be a str, got int"),
         ('{"id": null, "prompt": "a"}', "line 2 of p.jsonl: id must be a str or an int, got None"),
-        ('{"prompt": "a", "retries": 1}', "multiple values for keyword argument 'retries'"),
+        ('{"prompt": "a", "retries": 1}', "retries is not an option of a prompt, but of all"),
     ],
 )
 def test_a_bad_line_is_named_before_the_first_request(
@@ -257,8 +263,8 @@ def test_ids_that_repeat_are_named_with_both_lines(service: OllamaService) -> No
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        (b"id,q\na,b\n", "--column must be one of the columns of p.csv (id, q), got c"),
-        (b"", "--column must be one of the columns of p.csv (), got c"),
+        (b"id,q\na,b\n", "--column must be one of the columns of p.csv ('id', 'q'), got 'c'"),
+        (b"", "--column must be one of the columns of p.csv (), got 'c'"),
         (b"c\nHello\n\xff\n", "line 3 of p.csv: 'utf-8' codec"),
         (b"id,c\nx\n", "line 2 of p.csv: a row must have 2 cells, as the first has, got 1"),
         (b"id,c\nx,a,b\n", "line 2 of p.csv: a row must have 2 cells, as the first has, got 3"),
@@ -338,7 +344,7 @@ def test_wrong_arguments_are_usage_errors(service: OllamaService) -> None:
         (["--backend", "none"], "--backend, or SSEPARSE_BACKEND, must be one of"),
         (["--backend-option", "nose=1"], "--backend-option is not valid for ollama: "),
         (["--option", "temperature"], "must be NAME=VALUE"),
-        (["--option", "retries=1"], "multiple values for keyword argument 'retries'"),
+        (["--option", "retries=1"], "retries is not an option of a prompt, but of all"),
         (["--proxy", "ftp://127.0.0.1"], "--proxy must be"),
     ):
         result = run(service, prompts, *options)
@@ -464,7 +470,55 @@ def test_damaged_fingerprint_is_refused(service: OllamaService) -> None:
     Path("replies.jsonl.lock").write_bytes(b"\0" * 70)
     result = run(service, prompts)
     assert result.exit_code == 2
-    assert "replies.jsonl.lock is damaged: delete that file, if prompts.jsonl is" in result.stderr
+    assert "replies.jsonl.lock must be of an earlier run, got another file" in result.stderr
+    assert result.stderr.endswith("if prompts.jsonl is as in that run, delete it\n")
+
+
+def test_file_of_somebody_is_no_lock(service: OllamaService) -> None:
+    prompts = write("replies.jsonl.lock", {"prompt": "0"})
+    before = Path(prompts).read_bytes()
+    for path in (prompts, write("prompts.jsonl", {"prompt": "0"})):
+        result = run(service, path)
+        assert (result.exit_code, "must be of an earlier run" in result.stderr) == (2, True)
+        assert Path(prompts).read_bytes() == before
+    assert service.server.requests == []
+
+
+def test_lost_lock_is_told(service: OllamaService) -> None:
+    prompts = write("prompts.jsonl", {"prompt": "0"})
+    assert run(service, prompts).exit_code == 0
+    Path("replies.jsonl.lock").unlink()
+    result = run(service, prompts)
+    assert result.exit_code == 0
+    words = "cannot tell whether prompts.jsonl is as in the last run: no "
+    assert result.stderr.startswith(words)
+
+
+@pytest.mark.parametrize("change", ["shorter", "other", "longer"])
+def test_prompts_that_change_during_the_run_are_told(service: OllamaService, change: str) -> None:
+    prompts = write("prompts.jsonl", *({"prompt": str(number)} for number in range(2000)))
+    before = Path(prompts).read_bytes()
+    after = {"shorter": before[:40], "other": before.replace(b"0", b"1"), "longer": before + before}
+
+    def answer(prompt: str) -> bytes:
+        Path(prompts).write_bytes(after[change])
+        return ollama_reply(prompt)
+
+    service.answer = answer
+    result = run(service, prompts, "--concurrency", "1")
+    has_changed = "Error: prompts.jsonl has changed during the run: " in result.stderr
+    expected = (0, False) if change == "longer" else (1, True)
+    assert (result.exit_code, has_changed) == expected
+
+
+def test_replies_that_are_removed_during_the_run_are_an_error(service: OllamaService) -> None:
+    def answer(prompt: str) -> bytes:
+        Path("replies.jsonl").unlink(missing_ok=True)
+        return ollama_reply(prompt)
+
+    service.answer = answer
+    result = run(service, write("prompts.jsonl", {"prompt": "0"}))
+    assert (result.exit_code, "replies.jsonl was removed or replaced" in result.stderr) == (1, True)
 
 
 @pytest.mark.parametrize("more", [[], ["--skip-invalid"]])

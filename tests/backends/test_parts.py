@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import json
 import os
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any
 
 import anyio
 import pytest
 
-from sseparse import UnexpectedResponse
+from sseparse import LocalProtocolError, UnexpectedResponse
 from sseparse_backends._parts import begin_run, end_run, parts, run_part
 from sseparse_backends._result_folder import ResultFolder
 from sseparse_backends.batch import Outcome, Prompt, ResultLog, complete, merge
@@ -80,7 +84,19 @@ def test_folder_and_output_must_be_apart_and_the_folder_exist(tmp_path: Path) ->
     assert texts(tmp_path / "replies.jsonl") == {1: "a"}
 
 
-@pytest.mark.parametrize("text", [b'{"id": 1, "prompt": "a"}\n', b"notes\n", b"PK\3\4" * 99])
+OTHER = b'{"id": 99, "text": "other run", "error": null}\n'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b'{"id": 1, "prompt": "a"}\n',
+        b"notes\n",
+        b"PK\3\4" * 99,
+        b'{"id": 1, "error": null}\nnotes\n',
+        OTHER,
+    ],
+)
 def test_output_that_is_something_else_stays_as_it_is(tmp_path: Path, text: bytes) -> None:
     logs = tmp_path / "logs"
     logs.mkdir()
@@ -88,9 +104,23 @@ def test_output_that_is_something_else_stays_as_it_is(tmp_path: Path, text: byte
     output = tmp_path / "prompts.jsonl"
     output.write_bytes(text)
     for target in (output, tmp_path / "logs" / "..", Path(os.devnull)):
-        with pytest.raises(ValueError, match=r"^output must be a file of outcomes, or a new one"):
+        with pytest.raises(ValueError, match=r"^output must be a new file, or outcomes of the f"):
             merge(logs, target)
     assert output.read_bytes() == text
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["logs", "prompts.jsonl"]
+
+
+def test_output_that_a_batch_writes_stays_as_it_is(tmp_path: Path) -> None:
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    write(logs / "a.jsonl", Outcome(1, "a"))
+    with ResultLog(tmp_path / "replies.jsonl") as log:
+        with pytest.raises(BlockingIOError):
+            merge(logs, log.path)
+        log.append(Outcome(1, "b"))
+    assert texts(tmp_path / "replies.jsonl") == {1: "b"}
+    assert merge(logs, tmp_path / "replies.jsonl") == 0
+    assert texts(tmp_path / "replies.jsonl") == {1: "a"}
 
 
 # The folder
@@ -115,7 +145,7 @@ def test_folder_follows_what_others_write(tmp_path: Path) -> None:
             folder.record(5)
     with ResultFolder(tmp_path) as folder:
         assert folder.record(1)["text"] == "b"  # wherever it is, it is no error
-    with ResultFolder(tmp_path, "b") as folder:
+    with ResultFolder(tmp_path, "other") as folder:
         assert [*folder.ids] == []
 
 
@@ -175,18 +205,17 @@ def test_folder_of_other_prompts_is_refused(tmp_path: Path) -> None:
         assert len(identified([{"id": "own", "prompt": "x"}], folder)[0]) == 1
     names = [path.name for path in tmp_path.iterdir()]
     assert names == ["first-prompt"]
-    # A power cut may leave an empty file.
-    (tmp_path / "first-prompt").write_bytes(b"")
-    with ResultFolder(tmp_path) as folder:
-        assert len(identified(["other"], folder)[0]) == 1
 
 
 # A part
 
 
-def run(service: CountingService, folder: Path, run_name: str, *prompts: str) -> int:
+def run(
+    service: CountingService, folder: Path, run_name: str, *prompts: str, concurrency: int = 1
+) -> int:
     mappings = [{"id": prompt, "prompt": prompt} for prompt in prompts]
-    return run_part(service.backend, mappings, str(folder), run_name, 7, {"concurrency": 1})
+    options = {"concurrency": concurrency}
+    return run_part(service.backend, mappings, str(folder), run_name, 7, options)
 
 
 def test_another_attempt_at_a_part_goes_on_and_no_file_is_locked(tmp_path: Path) -> None:
@@ -212,6 +241,27 @@ def test_part_ends_with_its_next_outcome_once_another_run_has_begun(tmp_path: Pa
             run(service, tmp_path, name, "a")
     with ResultFolder(tmp_path) as folder:
         assert len(folder.ids) == 3  # the last one is not lost
+
+
+def test_replies_that_are_here_are_kept_when_another_run_has_begun(tmp_path: Path) -> None:
+    run_name = begin_run(tmp_path)
+    sync = ResultLog.sync
+    runs = [run_name]
+
+    def sync_while_others_arrive(log: ResultLog) -> None:
+        # In a thread, beside the loop.
+        if len(log.ids) > 0 and len(runs) == 1:
+            sleep(0.3)
+            runs.append(begin_run(tmp_path))
+        sync(log)
+
+    prompts = [*map(str, range(32))]
+    with counting_service() as service, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ResultLog, "sync", sync_while_others_arrive)
+        with suppress(RuntimeError):  # unless all were in the log before
+            run(service, tmp_path, run_name, *prompts, concurrency=32)
+        with ResultFolder(tmp_path) as folder:
+            assert len(folder.ids) == sum(service.requests.values())
 
 
 def test_part_that_waits_for_a_reply_ends_within_a_second(tmp_path: Path) -> None:
@@ -245,15 +295,22 @@ def test_part_raises_what_ends_all_prompts_as_it_is(
 # The actor of Ray, which needs no Ray
 
 
-class Column(list[Any]):
-    """As numpy's arrays: its own list has Python's values."""
+class Column:
+    """As numpy's arrays: no list, and its own list has Python's values."""
+
+    def __init__(self, values: list[Any]) -> None:
+        self._values = values
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._values)
 
     def tolist(self) -> list[Any]:
-        return [*self]
+        return self._values
 
 
 def test_actor_is_made_in_one_thread_and_called_in_another(tmp_path: Path) -> None:
-    messages = Column([{"role": "user", "content": "b"}])
+    # As Arrow has them: lists are arrays, also inside.
+    messages = Column([{"role": "user", "content": "b", "images": Column(["aGk="])}])
     batch = {"key": Column([1, "own"]), "prompt": Column(["a", messages])}
     with counting_service() as service, ThreadPoolExecutor(1) as thread:
         actor = Complete(service.backend, tmp_path, id="key")
@@ -290,3 +347,18 @@ def test_outcomes_may_be_made_before_the_loop_begins(loop: str) -> None:
             return [outcome.text async for outcome in outcomes]
 
     assert anyio.run(take_all, backend=loop) == ["re: Hello"]
+
+
+@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited")
+def test_loop_that_cancels_all_tasks_at_once_is_not_held_up() -> None:
+    async def be_cancelled() -> None:
+        async with complete(CHATTER, ["Hello"], transport=Service()) as outcomes:
+            for task in asyncio.all_tasks():
+                task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await asyncio.sleep(0)
+        with pytest.raises(LocalProtocolError):
+            await anext(outcomes)
+
+    asyncio.run(be_cancelled())
+    gc.collect()  # while the warning is ignored

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import sqlite3
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -253,6 +254,53 @@ def test_lines_are_counted_until_they_are_synced(
     assert len(synced) == 2
 
 
+def test_lines_that_could_not_be_synced_count_as_not_synced(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with ResultLog(path) as log:
+        log.append(COMPLETE)
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fsync", fail)
+            with pytest.raises(OSError, match="Input/output"):
+                log.sync()
+        assert log.unsynced == 1
+
+
+@pytest.mark.parametrize("other", [None, b"notes\n"])
+def test_file_that_is_removed_or_replaced_meanwhile_is_an_error(
+    path: Path, other: bytes | None
+) -> None:
+    log = ResultLog(path)
+    log.append(COMPLETE)
+    path.unlink()
+    if other is not None:
+        path.write_bytes(other)
+    for end in (log.sync, log.close):
+        with pytest.raises(OSError, match=r"replies\.jsonl was removed or replaced while"):
+            end()
+    path.unlink(missing_ok=True)
+    ResultLog(path).close()  # the lock is free
+
+
+def test_error_of_the_table_of_ids_cuts_off_no_line(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: str, __: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    with ResultLog(path) as log:
+        with monkeypatch.context() as patch:
+            patch.setattr(log.ids, "_execute", fail)
+            patch.setattr(log.ids, "line", lambda _: None)
+            with pytest.raises(OSError, match=r"the temporary table of IDs, .* disk is full"):
+                log.append(COMPLETE)
+        log.append(FAILED)
+    assert path.read_bytes() == write(path.with_name("other"), COMPLETE, FAILED)
+
+
 def test_names_of_new_and_replaced_files_are_synced(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -304,10 +352,13 @@ def test_failed_replacement_leaves_the_log_as_it_was(
     def fail(self: Path, target: Path) -> None:
         raise OSError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr(Path, "replace", fail)
-    with ResultLog(path) as log, pytest.raises(PermissionError):
-        log.drop_failed()
-    assert path.read_bytes() == before
+    with ResultLog(path) as log:
+        monkeypatch.setattr(Path, "replace", fail)
+        with pytest.raises(PermissionError):
+            log.drop_failed()
+        assert (len(log.ids), log.failed) == (2, 1)
+        log.append(HALF)
+    assert path.read_bytes() == before + write(path.with_name("other"), HALF)
     assert not [*path.parent.glob("*.new")]
 
 

@@ -81,11 +81,14 @@ def test_few_bytes_are_looked_at(path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert looked_at <= 1_000_002 + 2 * 8192
 
 
-def test_file_that_has_shrunk_ends_the_range(path: Path) -> None:
+def test_file_that_has_shrunk_is_an_error_after_what_is_there(path: Path) -> None:
     path.write_bytes(b"1\n2\n")
     (part,) = line_ranges(path, 1)
     path.write_bytes(b"1\n")
-    assert list(part) == [b"1\n"]
+    found: list[bytes] = []
+    with pytest.raises(EOFError, match=r"lines has shrunk: 2 bytes up to 4 are gone$"):
+        found.extend(iter(part))
+    assert found == [b"1\n"]
 
 
 def test_range_can_be_pickled_and_positions_are_its_own(path: Path) -> None:

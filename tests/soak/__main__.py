@@ -31,6 +31,9 @@ from tests.soak.clients import Ledger, Threads, converse, follow
 
 SUBJECTS = ("asyncio-httpx2", "asyncio-shared", "asyncio-aiohttp", "trio-httpx2", "threads-httpx2")
 
+# Lines of a report from which growth can be told.
+_LINES = 20
+
 
 def open_sockets() -> int:
     """Return the number of open sockets of this process."""
@@ -148,6 +151,9 @@ def run_subject(subject: str, url: str, options: argparse.Namespace) -> None:
     assert ledger.counts["events"], "no event came"
     assert ledger.counts["complete"], "no reply came"
     for name, sizes in (("blocks", report.blocks), ("malloc", report.malloc)):
+        if len(sizes) < _LINES:
+            print(f"too few lines to judge the growth of {name}: {len(sizes)}", flush=True)
+            continue
         growth = growth_of(sizes)
         print(
             json.dumps({"subject": subject, "memory": name, "growth": round(growth, 3)}), flush=True
@@ -157,7 +163,7 @@ def run_subject(subject: str, url: str, options: argparse.Namespace) -> None:
 
 def growth_of(sizes: list[int]) -> float:
     """Return the growth from the second tenth to the last, as a share of the former."""
-    tenth = max(len(sizes) // 10, 1)
+    tenth = len(sizes) // 10
     early, late = median(sizes[tenth : 2 * tenth + 1]), median(sizes[-tenth - 1 : -1])
     return late / early - 1 if early else 0.0
 
@@ -168,21 +174,27 @@ def main() -> Iterator[int]:
     parser.add_argument("--seconds", type=float, default=3600.0)
     parser.add_argument("--streams", type=int, default=500)
     parser.add_argument("--replies", type=int, default=500)
-    parser.add_argument("--every", type=float, default=60.0, help="seconds between two lines")
+    parser.add_argument(
+        "--every", type=float, help="seconds between two lines; by default, there are 60 in all"
+    )
     parser.add_argument(
         "--growth", type=float, default=0.1, help="of the memory in use: 0.1 is a tenth"
     )
-    parser.add_argument("--pace", default="8", help="seconds between two events, on average")
+    parser.add_argument(
+        "--pace", type=float, default=8.0, help="seconds between two events, on average"
+    )
     parser.add_argument("--url", help=argparse.SUPPRESS)
     parser.add_argument("subjects", nargs="*", default=SUBJECTS, metavar="SUBJECT")
     options = parser.parse_args()
-    if options.url:
+    options.every = options.every or options.seconds / 60
+    if options.url is not None:
         run_subject(options.subjects[0], options.url, options)
         return
-    server = [sys.executable, "-m", "tests.soak.server", options.pace]
+    server = [sys.executable, "-m", "tests.soak.server", str(options.pace)]
     with subprocess.Popen(server, stdout=subprocess.PIPE, text=True) as serving:
         assert serving.stdout is not None
         url = serving.stdout.readline().strip()
+        assert url, "the server did not start"
         command = [sys.executable, "-m", "tests.soak", *sys.argv[1:], "--url", url]
         command = [argument for argument in command if argument not in options.subjects]
         # What malloc keeps for each thread to use again would count as in use.

@@ -163,9 +163,10 @@ def service_options(command: Callable[..., Any]) -> Callable[..., Any]:
             error.add_note("SSL_CERT_FILE=FILE trusts the authorities in FILE (PEM)")
             raise
         except UnexpectedResponse as error:
-            variable = getattr(service.connect(), "key_variable", None)
-            if error.status in _KEY_REFUSED and variable is not None:
-                error.add_note(f"the key is that of --api-key, or of the variable {variable}")
+            if error.status in _KEY_REFUSED:
+                variable = getattr(service.connect(), "key_variable", None)
+                if variable is not None:
+                    error.add_note(f"the key is that of --api-key, or of the variable {variable}")
             raise
 
     decorated: Callable[..., Any] = with_service

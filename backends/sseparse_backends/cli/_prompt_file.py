@@ -30,7 +30,7 @@ _MAX_FIELD = 2**31 - 1
 class PromptFile:
     """The valid prompts of a file: an iterable that reads the file each time.
 
-    path: the file. It must not change meanwhile.
+    path: the file. It must not change meanwhile, but lines may be added.
     column: the column of a CSV file that has the prompts, or None for JSON lines. Without an "id",
         the ID of a prompt is the number of its row, without the head, or of its line.
     check: raises TypeError or ValueError for a prompt that cannot be sent.
@@ -58,6 +58,8 @@ class PromptFile:
         self._path = path
         self._column = column
         self._system = system
+        self._size = path.stat().st_size
+        self._fingerprint = self.fingerprint(self._size)
         try:
             self._check(check, skip_invalid)
         except BaseException:
@@ -81,6 +83,10 @@ class PromptFile:
                 read += len(data)
         return f"{read} {hashed.hexdigest()}"
 
+    def has_changed(self) -> bool:
+        """Return whether the file is another one than before, but for an addition at its end."""
+        return self.fingerprint(self._size) != self._fingerprint
+
     def close(self) -> None:
         """Delete the table of IDs."""
         self.ids.close()
@@ -103,8 +109,8 @@ class PromptFile:
                 continue
             if (other := self.ids.add(identity, number)) is not None:
                 raise ValueError(
-                    f"the IDs of prompts must be unique, got {identity!r} on the lines {other} and "
-                    f"{number} of {self._path}"
+                    f"the IDs of prompts must be unique, a number where there is no `id`, got "
+                    f"{identity!r} on the lines {other} and {number} of {self._path}"
                 )
         if self.skipped and not self.ids:
             raise ValueError(f"PROMPTS must have a valid prompt, got none: {self.reasons[0]}")
@@ -144,10 +150,12 @@ def _json_lines(path: Path) -> Iterator[_Line]:
             try:
                 if line.lstrip()[:1] == b"[":
                     raise TypeError("a prompt must be an object on a line, got an array")
-                prompt = json.loads(line)
+                prompt = json.loads(line.rstrip())
                 if not isinstance(prompt, dict):
                     raise TypeError(f"a prompt must be an object, got {line[:40]!r}")
                 yield number, number, prompt
+            except json.JSONDecodeError as error:
+                yield number, number, ValueError(f"{error.msg} at column {error.colno}")
             except (TypeError, ValueError, RecursionError) as error:
                 yield number, number, ValueError(str(error))
 
@@ -155,14 +163,15 @@ def _json_lines(path: Path) -> Iterator[_Line]:
 def _rows(path: Path, column: str) -> Iterator[_Line]:
     csv.field_size_limit(_MAX_FIELD)
     with path.open("rb") as file:
-        reader = csv.reader((line.decode().removeprefix("\ufeff") for line in file), strict=True)
+        lines = (line.decode("utf-8" if at else "utf-8-sig") for at, line in enumerate(file))
+        reader = csv.reader(lines, strict=True)
         begins = 1
         try:
             names = next(reader, list[str]())
             if column not in names:
-                known = ", ".join(names)
+                known = ", ".join(map(repr, names))
                 raise ValueError(
-                    f"--column must be one of the columns of {path} ({known}), got {column}"
+                    f"--column must be one of the columns of {path} ({known}), got {column!r}"
                 )
             read = {"prompt": column, "id": "id"} if "id" in names else {"prompt": column}
             for name in read.values():

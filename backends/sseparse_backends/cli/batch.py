@@ -91,7 +91,8 @@ def batch(
     its text, the model and the options has changed since.
 
     A reply that ended at a limit of tokens, for example, counts as complete; its "finish" says so.
-    A wrong key, or a certificate that does not verify, ends the batch.
+    A wrong key (status 401), or a certificate that does not verify, ends the batch. PROMPTS must
+    not change meanwhile, but lines may be added at its end.
 
     Exit status: 1 if a prompt has failed; for the others, see `sseparse --help`.
     """
@@ -140,6 +141,11 @@ def batch(
         except KeyboardInterrupt:
             click.echo("run the same command again to go on", err=True)
             raise
+        if prompt_file.has_changed():
+            raise click.ClickException(
+                f"{prompts} has changed during the run: prompts may be missing, or have replies to "
+                "their old text"
+            )
         if log.failed:
             raise click.ClickException(
                 f"failed prompts: {log.failed}; {output} has their errors, --retry-failed tries "
@@ -164,17 +170,27 @@ def _expect_same_prompts(log: ResultLog, prompts: PromptFile, path: Path) -> Non
                 f"--output must be of the same prompts, got an outcome of {identity!r}, which is "
                 f"not in {path}"
             )
-    if log.fingerprint and len(log.ids) and prompts.is_numbered:
-        try:
-            size = int(log.fingerprint.split()[0])
-        except ValueError:
-            raise ValueError(
-                f"the fingerprint of PROMPTS in {log.path}.lock is damaged: delete that file, if "
-                f"{path} is as in the last run"
-            ) from None
-        if prompts.fingerprint(size).encode() != log.fingerprint:
-            raise ValueError(
-                f"PROMPTS must be as in the last run, with lines added only at the end, because "
-                f"some have no `id`: the first {size} bytes of {path} have changed"
-            )
+    if log.fingerprint:
+        _expect_same_start(log, prompts, path)
+    elif log.ids and prompts.is_numbered:
+        click.echo(
+            f"cannot tell whether {path} is as in the last run: no {log.path}.lock", err=True
+        )
     log.fingerprint = prompts.fingerprint().encode()
+
+
+def _expect_same_start(log: ResultLog, prompts: PromptFile, path: Path) -> None:
+    """Raise ValueError if numbered prompts that have outcomes have changed since the last run."""
+    try:
+        size = int(log.fingerprint.split()[0])
+    except ValueError:
+        raise ValueError(
+            f"{log.path}.lock must be of an earlier run, got another file, or a damaged one: if "
+            f"{path} is as in that run, delete it"
+        ) from None
+    if log.ids and prompts.is_numbered and prompts.fingerprint(size).encode() != log.fingerprint:
+        raise ValueError(
+            f"PROMPTS must be as in the last run, with lines added only at the end, because some "
+            f"have no `id`: the first {size} bytes of {path} have changed; undo that, or use a new "
+            "--output"
+        )
