@@ -173,6 +173,20 @@ def test_retries_are_counted(service: OllamaService) -> None:
     assert replies()[1]["attempts"] == len(service.server.requests) == 3
 
 
+def test_the_summary_has_the_first_error_of_each_kind(service: OllamaService) -> None:
+    fields = head(200, "transfer-encoding: chunked", content_type="application/x-ndjson")
+    error = fields + chunk(lines({"error": "no such model"})) + LAST_CHUNK
+    service.answer = lambda prompt: error if prompt == "bad" else refusal(404)
+    prompts = write("p.jsonl", *[{"prompt": "bad"}] * 3, {"prompt": "wrong"})
+    result = run(service, prompts, "--retries", "0")
+    assert result.exit_code == 1
+    _, words, first, second, *_ = result.stderr.splitlines()
+    assert words == "errors, with the first of each kind:"
+    assert first.startswith("  3 BackendError: ")
+    assert "no such model" in first
+    assert second.startswith("  1 UnexpectedResponse 404: ")
+
+
 def test_the_summary_has_counts_rates_and_a_plot(service: OllamaService) -> None:
     service.answer = lambda prompt: refusal(400) if prompt == "bad" else ollama_reply(prompt)
     prompts = [{"prompt": "good"}] * 9 + [{"prompt": "bad"}]

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -386,6 +386,46 @@ def test_a_full_disk_is_an_error_and_the_lines_stay_whole(path: Path) -> None:
                 log.append(FAILED)
             assert (caught.value.errno, caught.value.filename) == (errno.EFBIG, str(path))
             assert path.read_bytes() == before
+
+
+class InterruptedFile:
+    """Half of a line is written when Ctrl-C arrives."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+
+    def write(self, line: bytes) -> int:
+        self._file.write(line[:10])
+        raise KeyboardInterrupt
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+
+def test_interrupted_line_is_cut_off(path: Path) -> None:
+    before = write(path, COMPLETE)
+    with ResultLog(path) as log:
+        file = log._file
+        log._file = cast("Any", InterruptedFile(file))
+        with pytest.raises(KeyboardInterrupt):
+            log.append(FAILED)
+        log._file = file
+        assert path.read_bytes() == before
+        log.append(FAILED)
+    assert path.read_bytes() == before + write(path.with_name("other"), FAILED)
+
+
+def test_failed_reading_leaves_the_log_open(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: Path) -> Any:
+        raise OSError(errno.EIO, "Input/output error")
+
+    write(path, FAILED)
+    with ResultLog(path) as log:
+        monkeypatch.setattr(_results, "read_records", fail)
+        with pytest.raises(OSError, match="Input/output"):
+            log.drop_failed()
+        log.append(COMPLETE)
+        assert (len(log.ids), log.failed) == (2, 1)
 
 
 outcomes = st.lists(

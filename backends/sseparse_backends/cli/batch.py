@@ -141,16 +141,7 @@ def batch(
         except KeyboardInterrupt:
             click.echo("run the same command again to go on", err=True)
             raise
-        if prompt_file.has_changed():
-            raise click.ClickException(
-                f"{prompts} has changed during the run: prompts may be missing, or have replies to "
-                "their old text"
-            )
-        if log.failed:
-            raise click.ClickException(
-                f"failed prompts: {log.failed}; {output} has their errors, --retry-failed tries "
-                "them again"
-            )
+        _expect_success(prompt_file, prompts, log)
 
 
 def _opened(output: Path) -> ResultLog:
@@ -160,6 +151,20 @@ def _opened(output: Path) -> ResultLog:
         raise
     except (OSError, ValueError) as error:
         raise ValueError(f"--output must be a file of outcomes, or a new one: {error}") from error
+
+
+def _expect_success(prompts: PromptFile, path: Path, log: ResultLog) -> None:
+    """Raise click.ClickException if prompts have changed during the run, or have failed."""
+    if prompts.has_changed():
+        raise click.ClickException(
+            f"{path} has changed during the run: prompts may be missing, or have replies to their "
+            "old text"
+        )
+    if log.failed:
+        raise click.ClickException(
+            f"failed prompts: {log.failed}; {log.path.name} has their errors, --retry-failed tries "
+            "them again"
+        )
 
 
 def _expect_same_prompts(log: ResultLog, prompts: PromptFile, path: Path) -> None:
