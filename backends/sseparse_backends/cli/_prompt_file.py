@@ -59,7 +59,8 @@ class PromptFile:
         self._column = column
         self._system = system
         self._size = path.stat().st_size
-        self._fingerprint = self.fingerprint(self._size)
+        # Of the file as it is checked.
+        self.fingerprint: bytes = self.fingerprint_of(self._size)
         try:
             self._check(check, skip_invalid)
         except BaseException:
@@ -73,19 +74,18 @@ class PromptFile:
                 if self.ids.line(identity) == number:
                     yield {**prompt, "id": identity}
 
-    def fingerprint(self, size: int | None = None) -> str:
-        """Return the number and the hash of the file's first `size` bytes, by default of all."""
-        hashed, left = sha256(), self._path.stat().st_size if size is None else size
-        read = 0
+    def fingerprint_of(self, size: int) -> bytes:
+        """Return the number and the hash of the file's first `size` bytes."""
+        hashed, read = sha256(), 0
         with self._path.open("rb") as file:
-            while data := file.read(min(left - read, _CHUNK)):
+            while data := file.read(min(size - read, _CHUNK)):
                 hashed.update(data)
                 read += len(data)
-        return f"{read} {hashed.hexdigest()}"
+        return f"{read} {hashed.hexdigest()}".encode()
 
     def has_changed(self) -> bool:
         """Return whether the file is another one than before, but for an addition at its end."""
-        return self.fingerprint(self._size) != self._fingerprint
+        return self.fingerprint_of(self._size) != self.fingerprint
 
     def close(self) -> None:
         """Delete the table of IDs."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -181,19 +182,19 @@ def _expect_same_prompts(log: ResultLog, prompts: PromptFile, path: Path) -> Non
         click.echo(
             f"cannot tell whether {path} is as in the last run: no {log.path}.lock", err=True
         )
-    log.fingerprint = prompts.fingerprint().encode()
+    log.fingerprint = prompts.fingerprint
 
 
 def _expect_same_start(log: ResultLog, prompts: PromptFile, path: Path) -> None:
     """Raise ValueError if numbered prompts that have outcomes have changed since the last run."""
-    try:
-        size = int(log.fingerprint.split()[0])
-    except ValueError:
+    parsed = re.fullmatch(rb"(\d+) [0-9a-f]{64}", log.fingerprint)
+    if parsed is None:
         raise ValueError(
             f"{log.path}.lock must be of an earlier run, got another file, or a damaged one: if "
             f"{path} is as in that run, delete it"
-        ) from None
-    if log.ids and prompts.is_numbered and prompts.fingerprint(size).encode() != log.fingerprint:
+        )
+    size = int(parsed[1])
+    if log.ids and prompts.is_numbered and prompts.fingerprint_of(size) != log.fingerprint:
         raise ValueError(
             f"PROMPTS must be as in the last run, with lines added only at the end, because some "
             f"have no `id`: the first {size} bytes of {path} have changed; undo that, or use a new "
