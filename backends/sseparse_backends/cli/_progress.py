@@ -21,7 +21,7 @@ from ._latencies import Latencies
 _BAR = 40
 _MESSAGE = 300
 # Columns of a terminal in which the rates have a place beside the progress.
-_WIDE = 90
+_WIDE = 80
 
 
 class BatchProgress:
@@ -110,7 +110,7 @@ class BatchProgress:
         words: list[str] = []
         if self._tokens["out"]:
             seconds = max(time.monotonic() - self._start, 0.001)
-            words.append(f"tokens a second: {self._tokens['out'] / seconds:.0f}")
+            words.append(f"{self._tokens['out'] / seconds:.0f} tokens/s")
         if (median := self._first.quantile(0.5)) is not None:
-            words.append(f"first token after {median:.2g} s (median)")
+            words.append(f"first token {median:.2g} s (median)")
         return ", ".join(words)
