@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Column
 
 from sseparse import UnexpectedResponse
-from sseparse._display import one_line
+from sseparse.cli import one_line
 from sseparse_backends._results import Outcome
 
 from ._latencies import Latencies

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from sseparse._display import one_line
+from sseparse.cli import one_line
 from sseparse_backends._ids import IDTable
 from sseparse_backends._prompts import prompt_id
 
