@@ -229,7 +229,11 @@ class TestChat:
     @pytest.mark.parametrize(
         ("status", "fields", "words"),
         [
-            (401, [], '/api/chat: {"error": "wrong key"}\n'),
+            (400, [], '/api/chat: {"error": "wrong key"}\n'),
+            *(
+                (status, [], "; the key is that of --api-key, or of the variable OLLAMA_API_KEY\n")
+                for status in (401, 403)
+            ),
             (429, ["retry-after: 20"], '"wrong key"} (retry after 20 seconds)\n'),
         ],
     )
@@ -241,6 +245,12 @@ class TestChat:
         assert result.exit_code == 1
         assert result.stderr.endswith(words)
         assert result.stderr.count("\n") == 1
+
+    def test_a_refusal_by_a_service_without_keys_names_none(self, served: Serve) -> None:
+        url = base_url(served([head(401, content_type="text/plain") + b"no"]))
+        result = run("chat", "--backend", "darkai", "--base-url", url, "Hello")
+        assert result.exit_code == 1
+        assert result.stderr.endswith("/chat: no\n")
 
     @pytest.mark.parametrize(
         ("arguments", "words", "status"),
