@@ -163,10 +163,7 @@ def service_options(command: Callable[..., Any]) -> Callable[..., Any]:
             error.add_note("SSL_CERT_FILE=FILE trusts the authorities in FILE (PEM)")
             raise
         except UnexpectedResponse as error:
-            if error.status in _KEY_REFUSED:
-                variable = getattr(service.connect(), "key_variable", None)
-                if variable is not None:
-                    error.add_note(f"the key is that of --api-key, or of the variable {variable}")
+            _name_key(error, service)
             raise
 
     decorated: Callable[..., Any] = with_service
@@ -176,6 +173,15 @@ def service_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 _KEY_REFUSED = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
+
+
+def _name_key(error: UnexpectedResponse, service: ServiceOptions) -> None:
+    """Add to an error where the key comes from, if it may be wrong."""
+    if error.status in _KEY_REFUSED:
+        variable = getattr(service.connect(), "key_variable", None)
+        if variable is not None:
+            error.add_note(f"the key is that of --api-key, or of the variable {variable}")
+
 
 # The arguments of `stream` that have an option of their own.
 _REQUEST = ("model", "proxy", "timeout", "first_timeout", "idle_timeout")
