@@ -70,7 +70,9 @@ def lines_of(stream: bytes, blank_lines: str, limit: int) -> Iterator[Text]:
     if lines[-1] == b"":  # after the last LF, or in an empty stream
         del lines[-1]
     for number, line in enumerate(lines, 1):
-        record = line[:-1] if line.endswith(b"\r") else line
+        # A CR at the end of the stream is before no LF.
+        has_end = offset + len(line) < len(stream)
+        record = line[:-1] if has_end and line.endswith(b"\r") else line
         if len(line) > limit:
             yield "too large", line, number, offset
         elif record.strip(b" \t\r\n"):
@@ -141,6 +143,8 @@ limits = st.integers(1, 24) | st.just(1000)
     st.sampled_from(["skip", "error"]),
     st.sampled_from(["raise", "skip"]),
 )
+@example([b"\x1e\r"], 2, "skip", "raise")
+@example([b"1\r\n\r"], 2, "error", "raise")
 def test_lines_are_those_of_the_whole_stream_whatever_the_cuts(
     chunks: list[bytes], limit: int, blank_lines: Any, errors: Any
 ) -> None:
