@@ -2,6 +2,6 @@
 
 fixtures: the streams. peers: the parsers. runs: how times are measured.
 parsing, adopters, drivers, end_to_end, scale, rules: the measurements.
-clients, worker, server: what end_to_end measures, and with what.
+clients, worker, server: the clients of end_to_end, their processes and their server.
 report: tables, charts, README block.
 """

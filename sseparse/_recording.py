@@ -31,7 +31,7 @@ class Recording:
     status, headers: of its head.
     chunks: the bytes of its body as they arrived, each with seconds since the request.
     end: seconds until the body has ended, in whatever way, or None where recording was stopped.
-    failure: what has cut the body, or None.
+    failure: cause of the cut in the body, or None.
     """
 
     status: int = 200
@@ -81,7 +81,7 @@ def is_recording(path: str | os.PathLike[str]) -> bool:
 def read_recording(path: str | os.PathLike[str]) -> Recording:
     """Return the recording in a file.
 
-    Raises OSError, and ValueError, naming the line, for what is no recording.
+    Raises OSError, and ValueError, naming the line, for another file than a recording.
     """
     with open(path, encoding="utf-8") as file:  # noqa: PTH123 - a str is a path too
         number = 0

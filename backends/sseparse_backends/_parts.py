@@ -84,7 +84,7 @@ def run_part(
     number: int,
     options: Mapping[str, Any],
 ) -> int:
-    """Complete a part, less what an earlier attempt at it has in the folder; return its size.
+    """Complete the prompts of a part that no earlier attempt has completed; return its size.
 
     backend: a backend, or the name of one: then each process takes the key from its environment.
     run: from begin_run.

@@ -1,4 +1,4 @@
-"""The prompts of a batch: what each asks for."""
+"""The prompts of a batch, their IDs and their requests."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def ask(
 
     options: arguments of `stream`, where the prompt has no others.
 
-    Raises TypeError and ValueError for what cannot be sent.
+    Raises TypeError and ValueError for an invalid prompt or option.
     """
     if not isinstance(prompt, Mapping):
         prompt = {"messages": prompt}

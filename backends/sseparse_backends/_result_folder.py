@@ -77,7 +77,7 @@ class ResultFolder:
             )
 
     def refresh(self) -> None:
-        """Read what has been written since."""
+        """Read the lines that other processes have written since."""
         self._read(errors=True)
 
     def _read(self, *, errors: bool) -> None:

@@ -86,8 +86,8 @@ class ResultLog:
     path: the file, which need not exist yet. A link is followed.
     lock: keep other processes out. Without it, the caller keeps them away. Default: true.
 
-    A process that is killed loses at most the line that it is writing: what is there of it is cut
-    off when the next line is appended. A power cut loses at most the lines since `sync`. The
+    A killed process loses at most the line that it is writing: the torn line is cut off when the
+    next one is appended. A power cut loses at most the lines since `sync`. The
     lock is on the file `path` + ".lock", which stays there.
 
     Raises BlockingIOError if the log is open elsewhere, in this process or another; OSError; and

@@ -72,7 +72,7 @@ def complete(
     path = folder_path(folder).absolute()
     completed = 0
     running: Any = as_completed(loop=cluster.loop)  # type: ignore[no-untyped-call]
-    # Before the logs are read: otherwise an earlier run goes on to write what this one asks for.
+    # Before the logs are read: otherwise an earlier run would go on to write the same outcomes.
     run = begin_run(path)
     try:
         with ResultFolder(path, retry_failed=retry_failed) as done:

@@ -1,7 +1,7 @@
 """The event-source client for threads: no `await`, and no event loop.
 
 Driver drives Attempts as `sseparse.client.Driver` does, for a client with other retry rules;
-Watchdog ends what blocks for too long.
+Watchdog ends blocking calls at their deadlines.
 """
 
 from ._driver import Driver

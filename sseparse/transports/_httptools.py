@@ -82,7 +82,7 @@ class _Backend(httpcore2.AsyncNetworkBackend):
 
 
 class Heads:
-    """Finds where the head of a response ends, in what a connection brings."""
+    """Finds the end of the head of a response in the bytes of a connection."""
 
     def __init__(self) -> None:
         # Bytes after a head; the last two of an unfinished head.

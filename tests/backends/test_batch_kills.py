@@ -105,7 +105,7 @@ def test_killed_at_any_moment_it_loses_only_the_replies_in_flight(tmp_path: Path
             *whole, rest = replies.read_bytes().split(b"\n")
             written = [json.loads(line)["id"] for line in whole]
             assert len({*written}) == len(written)
-            # What was asked for is written, or it was in flight when a process was killed.
+            # Each requested prompt has its line, or was in flight when a process was killed.
             assert len(killer.prompts) - len(written) <= (number + 1) * CONCURRENCY
             # A kill within a write is rare: this is what it leaves.
             if whole and not rest:

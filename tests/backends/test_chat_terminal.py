@@ -1,4 +1,4 @@
-"""`chat` in a real terminal: conversations, rendered Markdown, and what breaks a terminal."""
+"""`chat` in a real terminal: conversations, rendered Markdown, and lost or odd terminals."""
 
 from __future__ import annotations
 

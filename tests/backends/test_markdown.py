@@ -17,7 +17,7 @@ from sseparse_backends import Text
 from sseparse_backends.cli import _markdown
 from sseparse_backends.cli._markdown import MarkdownPrinter, _Block, blocks
 
-# What begins, continues or ends a block, and what only looks like it.
+# Lines that begin, continue or end a block, and lines that only look like it.
 SYNTAX = [
     *("\n", "\n\n", "\n\n\n", " ", "    ", "a", "é漢", "#", "# ", "- ", "* ", "1. ", "> ", "---"),
     *("***", "=", "`", "```", "```python\n", "~~~", "*", "_", "[", "](", ")", "![", "<div>", "\\"),
@@ -27,7 +27,7 @@ documents = st.lists(st.sampled_from(SYNTAX), max_size=25).map("".join)
 
 
 def printed(pieces: Sequence[str], monkeypatch: pytest.MonkeyPatch, **options: Any) -> str:
-    """What the pieces of a reply print, each of which is rendered."""
+    """Return the output of the pieces of a reply, after each is rendered."""
     file = io.StringIO()
     options = {"file": file, "width": 30, "height": 10, **options}
     with monkeypatch.context() as patch:

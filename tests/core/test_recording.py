@@ -1,4 +1,4 @@
-"""Recordings: what is written is read, and what is none is refused with its line."""
+"""Recordings: reading returns the written chunks, and names the line of an invalid one."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from sseparse.transports.memory import MemoryResponse, MemoryTransport
 from tests.support.servers import LAST_CHUNK, Handler, Server, chunk, head, read_request
 
 LINES = {"content-type": "application/x-ndjson"}
-# What a prompt gets: a response for each attempt, the last again and again.
+# Responses to a prompt: one for each attempt, the last again and again.
 Answers: TypeAlias = Sequence[MemoryResponse | Exception]
 
 
@@ -39,7 +39,7 @@ class Service:
     """A transport that answers CHATTER's requests.
 
     answer: returns the answers to a prompt. Default: a complete reply, "re: " and the prompt.
-    gates: what the requests for a prompt wait for, by prompt.
+    gates: events that the requests for a prompt wait for, by prompt.
 
     `sent` has the prompt of each request with the time; `open` counts the responses that are not
     closed, `most` is the greatest number of requests in flight.
@@ -95,7 +95,7 @@ def prompt_of(request: bytes) -> str:
 
 
 def answering(answer: Callable[[str], bytes] = ollama_reply) -> Handler:
-    """Answer all requests of a connection, as Ollama does: what `serve` takes."""
+    """Answer all requests of a connection, as Ollama does: a handler for `serve`."""
 
     async def handle(connection: SocketStream, server: Server) -> None:
         while True:

@@ -38,7 +38,7 @@ class Terminal:
         os.write(self._descriptor, keys.encode(errors="surrogateescape"))
 
     def expect(self, text: str) -> str:
-        """Wait until `text` is printed after what was expected last; return what is before it."""
+        """Wait until `text` is printed, and return the output between the last one and it."""
         deadline = time.monotonic() + _PATIENCE
         while (end := self.text.find(text, self._seen)) == -1:
             assert self._receive(deadline), f"{text!r} is not in {self.text[self._seen :]!r}"

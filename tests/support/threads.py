@@ -1,4 +1,4 @@
-"""What is made for threads, driven by an event loop: for the tests of what awaits."""
+"""Faces and transports for threads, driven by an event loop, for the tests of the async ones."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sseparse.transports import Request, SyncResponse, SyncTransport
 
 T = TypeVar("T")
 
-# For a test of what only an event loop has: a cancellation, or a callback that sets an event.
+# For a test that needs an event loop: of a cancellation, or with a callback that sets an event.
 awaits_only = pytest.mark.parametrize("face", ["asyncio", "trio"], indirect=True)
 
 

@@ -1,4 +1,4 @@
-"""The transport for threads over httpx2: TLS, and ending what blocks."""
+"""The transport for threads over httpx2: TLS, and ending blocking calls."""
 
 from __future__ import annotations
 

@@ -88,8 +88,8 @@ def batch(
     Run the same command again to go on after a crash, a kill or Ctrl-C. Each prompt gets one line.
     Replies that were in flight, at most --concurrency, are requested once more; after a power cut,
     so may be the last 100 lines. A second run at the same time is refused: the file REPLIES.lock
-    is the lock, and stays. What is there stays as well: a prompt is known by its id, whatever of
-    its text, the model and the options has changed since.
+    is the lock, and stays. Outcomes in REPLIES stay too, even if the text of their prompts, the
+    model or an option has changed since: the id identifies a prompt.
 
     A reply that ended at a limit of tokens, for example, counts as complete; its "finish" says so.
     A wrong key (status 401), or a certificate that does not verify, ends the batch. PROMPTS must
@@ -103,8 +103,8 @@ def batch(
         raise ValueError("--column must be given for a CSV file")
     if not prompts.is_file():
         raise ValueError(
-            f"PROMPTS must be a regular file, since it is read twice, got {prompts}: save what a "
-            "pipe brings first"
+            f"PROMPTS must be a regular file, since it is read twice, got {prompts}: save the "
+            "output of a pipe first"
         )
     backend = service.connect()
     arguments = service.arguments

@@ -1,4 +1,4 @@
-"""The command `inspect`: what is wrong with an event stream?
+"""The command `inspect`: faults of an event stream, with their remedies.
 
 `_reading` feeds the bytes and their times to `_stream`, which gathers statistics. `_findings` are
 functions over these, `_resumption` connects again, and `_report` puts all into words.

@@ -61,12 +61,12 @@ def inspect(
     limit: int,
     json: bool,
 ) -> None:
-    """Report what is wrong with an event stream: at a URL, in FILE, or on standard input.
+    """Report the faults of an event stream: at a URL, in FILE, or on standard input.
 
     FILE is a stream, or a recording of --save.
 
-    It reads to the end, for --seconds, or until Ctrl-C. The report says what is broken, what may
-    harm, and what to change; then come times, sizes and counts.
+    It reads to the end, for --seconds, or until Ctrl-C. The report has faults, risks and a remedy
+    for each; then come times, sizes and counts.
 
     Exit status: 0 where nothing is broken, and 1 where something is; see `sseparse --help` for the
     others.

@@ -39,7 +39,7 @@ _NEAR_LIMIT = 0.8
 class Place:
     """Where something was found first, and how often.
 
-    line: from 1. offset: of the line's first byte in the stream. text: what is wrong there.
+    line: from 1. offset: of the line's first byte in the stream. text: the fault.
     """
 
     line: int
@@ -111,7 +111,7 @@ class Timeline:
 class Stream:
     """The body of a response, as it arrives.
 
-    Times are seconds since the request, or None for what has not come.
+    Times are seconds since the request; None: not reached.
     """
 
     max_event_size: int | None = 64 * 1024 * 1024
@@ -138,7 +138,7 @@ class Stream:
     event_times: Times = field(default_factory=Times)
     comment_times: Times = field(default_factory=Times)
     arrivals: Timeline = field(default_factory=Timeline)
-    # What was found, by its name.
+    # Oddities by name.
     places: dict[str, Place] = field(default_factory=dict[str, Place])
 
     def __post_init__(self) -> None:
