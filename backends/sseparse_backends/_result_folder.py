@@ -152,11 +152,11 @@ def merge(folder: str | os.PathLike[str], output: str | os.PathLike[str]) -> int
                         file.write(line)
                         failed += record["error"] is not None
         if target.exists():
-            _expect_part_of(written, target)
+            _expect_outcomes_of(written, target)
     return failed
 
 
-def _expect_part_of(ids: IDTable, output: Path) -> None:
+def _expect_outcomes_of(ids: IDTable, output: Path) -> None:
     """Raise ValueError if `output` has anything but outcomes of `ids`."""
     # A batch that writes it has locked that file, which is not made here.
     has_lock = output.with_name(f"{output.name}.lock").exists()

@@ -87,8 +87,8 @@ class ResultLog:
     lock: keep other processes out. Without it, the caller keeps them away. Default: true.
 
     A killed process loses at most the line that it is writing: the torn line is cut off when the
-    next one is appended. A power cut loses at most the lines since `sync`. The
-    lock is on the file `path` + ".lock", which stays there.
+    next one is appended. A power cut loses at most the lines since `sync`. The lock is on the file
+    `path` + ".lock", which stays there.
 
     Raises BlockingIOError if the log is open elsewhere, in this process or another; OSError; and
     ValueError, without a change to the file, unless it holds lines of a log with unique IDs.
